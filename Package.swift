@@ -1,0 +1,96 @@
+// swift-tools-version: 6.3
+
+import PackageDescription
+
+// libtorch lies where `scripts/libtorch.sh` unpacks it, in the layout of site-packages, so that
+// the libraries' own RPATH finds `nvidia/` beside `torch/`. No environment variable is read.
+let torch = Context.packageDirectory + "/.libtorch/torch"
+
+let swiftSettings: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+]
+
+let argumentParser: Target.Dependency = .product(
+  name: "ArgumentParser", package: "swift-argument-parser")
+let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
+let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
+let collections: Target.Dependency = .product(name: "Collections", package: "swift-collections")
+
+/// A Swift module of the engine, with its tests in `Tests/<name>Tests`.
+func module(
+  _ name: String, _ dependencies: [Target.Dependency], tests: [Target.Dependency] = [],
+  fixtures: Bool = false
+) -> [Target] {
+  [
+    .target(name: name, dependencies: dependencies, swiftSettings: swiftSettings),
+    .testTarget(
+      name: "\(name)Tests", dependencies: [.target(name: name)] + tests,
+      resources: fixtures ? [.copy("Fixtures")] : [], swiftSettings: swiftSettings),
+  ]
+}
+
+let package = Package(
+  name: "xtuner",
+  products: [
+    .executable(name: "xtuner", targets: ["xtuner"]),
+    .executable(name: "xtuner-engine", targets: ["xtuner-engine"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
+  ],
+  targets: [
+    .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8"),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib"),
+    .systemLibrary(name: "CZstd", pkgConfig: "libzstd"),
+    .target(
+      name: "CTorch",
+      exclude: ["ops.txt"],
+      cxxSettings: [
+        .unsafeFlags([
+          "-isystem", "\(torch)/include", "-isystem", "\(torch)/include/torch/csrc/api/include",
+          "-std=c++20",
+          // libtorch is built with GCC, which mangles constrained templates as clang 17 did.
+          "-fclang-abi-compat=17",
+        ])
+      ],
+      linkerSettings: [
+        .unsafeFlags([
+          "-L\(torch)/lib", "-ltorch_cpu", "-lc10",
+          "-Xlinker", "-rpath", "-Xlinker", "\(torch)/lib",
+        ])
+      ]),
+    .executableTarget(
+      name: "xtuner", dependencies: ["XTunerCommands", argumentParser],
+      swiftSettings: swiftSettings),
+    .executableTarget(
+      name: "xtuner-engine",
+      dependencies: [
+        "XTunerCommands", "XTunerTrainer", "XTunerGeneration", "XTunerCheckpoint", "XTunerModels",
+        "XTunerData", "XTunerTokenizers", "Torch", argumentParser,
+      ],
+      swiftSettings: swiftSettings),
+  ]
+    + module("Torch", ["CTorch"])
+    + module("XTunerTokenizers", ["CPCRE2", crypto], fixtures: true)
+    + module(
+      "XTunerData", ["XTunerTokenizers", "CZlib", "CZstd", crypto, collections], fixtures: true)
+    + module("XTunerNN", ["Torch"])
+    + module("XTunerMoE", ["Torch", "XTunerNN"])
+    + module("XTunerModels", ["Torch", "XTunerNN", "XTunerMoE", "XTunerTokenizers"])
+    + module("XTunerCheckpoint", ["Torch", "XTunerModels", crypto])
+    + module(
+      "XTunerTrainer",
+      [
+        "Torch", "XTunerTokenizers", "XTunerData", "XTunerNN", "XTunerMoE", "XTunerModels",
+        "XTunerCheckpoint", crypto, yams,
+      ])
+    + module(
+      "XTunerGeneration", ["Torch", "XTunerTokenizers", "XTunerModels", "XTunerCheckpoint"])
+    + module("XTunerCommands", ["XTunerTokenizers", "XTunerData", argumentParser])
+)

@@ -1,0 +1,148 @@
+#include <ATen/Context.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/Version.h>
+#include <cpuinfo.h>
+#include <torch/version.h>
+
+#include <cstring>
+#include <mutex>
+
+#include "bridge.h"
+
+namespace ctorch {
+std::atomic<int64_t> live_handles{0};
+
+namespace {
+thread_local std::string last_error;
+}
+
+CTStatus fail(CTStatus status, const char *message) noexcept {
+  try {
+    last_error = message;
+  } catch (...) {
+    last_error.clear();
+  }
+  return status;
+}
+}  // namespace ctorch
+
+const char *ct_last_error(void) { return last_error.c_str(); }
+
+// ---- Tensors
+
+void ct_tensor_free(ct_tensor *tensor) { delete tensor; }
+int64_t ct_live_handle_count(void) { return live_handles.load(); }
+CTStatus ct_tensor_retain(ct_tensor *tensor, ct_tensor **out) {
+  return guarded([&] { *out = new ct_tensor{tensor->value}; });
+}
+
+int32_t ct_tensor_dim(const ct_tensor *tensor) { return static_cast<int32_t>(tensor->value.dim()); }
+void ct_tensor_sizes(const ct_tensor *tensor, int64_t *out) {
+  for (int64_t size : tensor->value.sizes()) *out++ = size;
+}
+void ct_tensor_strides(const ct_tensor *tensor, int64_t *out) {
+  for (int64_t stride : tensor->value.strides()) *out++ = stride;
+}
+int64_t ct_tensor_element_count(const ct_tensor *tensor) { return tensor->value.numel(); }
+int32_t ct_tensor_dtype(const ct_tensor *tensor) { return static_cast<int32_t>(tensor->value.scalar_type()); }
+int64_t ct_dtype_size(int32_t dtype) { return static_cast<int64_t>(c10::elementSize(to_scalar_type(dtype))); }
+CTDevice ct_tensor_device(const ct_tensor *tensor) {
+  auto device = tensor->value.device();
+  return {static_cast<int8_t>(device.type()), device.index()};
+}
+bool ct_tensor_is_contiguous(const ct_tensor *tensor) { return tensor->value.is_contiguous(); }
+bool ct_tensor_requires_grad(const ct_tensor *tensor) { return tensor->value.requires_grad(); }
+bool ct_tensor_has_grad_fn(const ct_tensor *tensor) { return tensor->value.grad_fn() != nullptr; }
+bool ct_tensor_shares_storage(const ct_tensor *a, const ct_tensor *b) {
+  return a->value.is_alias_of(b->value);
+}
+
+CTStatus ct_tensor_data(ct_tensor *tensor, void **out) {
+  return guarded([&] {
+    TORCH_CHECK(tensor->value.device().is_cpu(), "the tensor is on ", tensor->value.device(), ", not on the CPU");
+    TORCH_CHECK(tensor->value.is_contiguous(), "the tensor is not contiguous");
+    *out = tensor->value.data_ptr();
+  });
+}
+
+CTStatus ct_tensor_from_bytes(const void *bytes, size_t byte_count, const int64_t *sizes, size_t sizes_count,
+                              int32_t dtype, CTDevice device, ct_tensor **out) {
+  return guarded([&] {
+    auto host = at::empty(at::IntArrayRef(sizes, sizes_count), at::TensorOptions(to_scalar_type(dtype)));
+    TORCH_CHECK(host.nbytes() == byte_count, "shape ", host.sizes(), " needs ", host.nbytes(), " bytes, got ",
+                byte_count);
+    if (byte_count > 0) std::memcpy(host.data_ptr(), bytes, byte_count);
+    *out = new ct_tensor{to_device(device).is_cpu() ? host : host.to(to_device(device))};
+  });
+}
+
+CTStatus ct_tensor_from_memory(void *memory, const int64_t *sizes, size_t sizes_count, int32_t dtype,
+                               void (*release)(void *), void *context, ct_tensor **out) {
+  return guarded([&] {
+    *out = new ct_tensor{at::from_blob(
+        memory, at::IntArrayRef(sizes, sizes_count), [release, context](void *) { release(context); },
+        at::TensorOptions(to_scalar_type(dtype)))};
+  });
+}
+
+CTStatus ct_tensor_copy_to_host(ct_tensor *tensor, void *bytes, size_t byte_count) {
+  return guarded([&] {
+    auto host = tensor->value.detach().to(at::kCPU).contiguous();
+    TORCH_CHECK(host.nbytes() == byte_count, "the tensor has ", host.nbytes(), " bytes, the buffer ", byte_count);
+    if (byte_count > 0) std::memcpy(bytes, host.data_ptr(), byte_count);
+  });
+}
+
+CTStatus ct_tensor_item(ct_tensor *tensor, double *out) {
+  return guarded([&] { *out = tensor->value.item().toDouble(); });
+}
+CTStatus ct_tensor_item_integer(ct_tensor *tensor, int64_t *out) {
+  return guarded([&] { *out = tensor->value.item().toLong(); });
+}
+
+size_t ct_tensor_list_count(const ct_tensor_list *list) { return list->values.size(); }
+CTStatus ct_tensor_list_take(ct_tensor_list *list, size_t index, ct_tensor **out) {
+  return guarded([&] {
+    auto value = std::move(list->values.at(index));
+    *out = value.defined() ? new ct_tensor{std::move(value)} : nullptr;
+  });
+}
+void ct_tensor_list_free(ct_tensor_list *list) { delete list; }
+
+// ---- Random numbers
+
+CTStatus ct_generator_create(CTDevice device, uint64_t seed, ct_generator **out) {
+  return guarded([&] {
+    auto target = to_device(device);
+    at::Generator generator = target.is_cpu() ? at::make_generator<at::CPUGeneratorImpl>(seed)
+                                              : at::globalContext().defaultGenerator(target).clone();
+    generator.set_current_seed(seed);
+    *out = new ct_generator{generator};
+  });
+}
+void ct_generator_free(ct_generator *generator) { delete generator; }
+CTStatus ct_generator_get_state(ct_generator *generator, ct_tensor **out) {
+  return guarded([&] { *out = new ct_tensor{generator->value.get_state()}; });
+}
+CTStatus ct_generator_set_state(ct_generator *generator, ct_tensor *state) {
+  return guarded([&] { generator->value.set_state(state->value); });
+}
+
+// ---- Process
+
+CTStatus ct_set_thread_count(int32_t count) {
+  return guarded([&] { at::set_num_threads(count); });
+}
+int32_t ct_thread_count(void) { return at::get_num_threads(); }
+void ct_set_deterministic(bool enabled) { at::globalContext().setDeterministicAlgorithms(enabled, false); }
+const char *ct_torch_version(void) { return TORCH_VERSION; }
+const char *ct_cpu_capability(void) {
+  static const std::string name = at::get_cpu_capability();
+  return name.c_str();
+}
+bool ct_has_bf16_hardware(void) {
+  return cpuinfo_initialize() && (cpuinfo_has_x86_avx512bf16() || cpuinfo_has_arm_bf16());
+}

@@ -1,0 +1,163 @@
+// CTorch: the only C surface between Swift and libtorch. No C++ type crosses this header.
+//
+// Every function returns a status; on anything but CTStatusOK the message is in ct_last_error() of
+// the same thread and no output is written. Outputs are +1: the caller frees them.
+#ifndef CTORCH_H
+#define CTORCH_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
+#pragma clang assume_nonnull begin
+
+typedef struct ct_tensor ct_tensor;            // owns one reference to a TensorImpl
+typedef struct ct_tensor_list ct_tensor_list;  // owns a list of tensors
+typedef struct ct_generator ct_generator;      // owns one random number generator
+
+typedef enum __attribute__((enum_extensibility(closed))) CTStatus : int32_t {
+  CTStatusOK = 0,
+  CTStatusInvalidArgument = 1,
+  CTStatusOutOfMemory = 2,
+  CTStatusDistributed = 3,
+  CTStatusInternal = 4,
+} CTStatus __attribute__((warn_unused_result));
+
+/// A number passed to an operator: exactly one member is meaningful, `is_integer` says which.
+typedef struct CTScalar {
+  bool is_integer;
+  int64_t integer;
+  double real;
+} CTScalar;
+
+/// A device: c10::DeviceType as a number and an index, -1 for the current one.
+typedef struct CTDevice {
+  int8_t type;
+  int8_t index;
+} CTDevice;
+
+/// Message of the last failure on this thread; valid until the next ctorch call on it.
+const char *ct_last_error(void);
+
+// ---- Tensors
+
+void ct_tensor_free(ct_tensor *tensor);
+/// Number of live ct_tensor and ct_tensor_list handles in the process.
+int64_t ct_live_handle_count(void);
+/// A new handle on the same tensor.
+CTStatus ct_tensor_retain(ct_tensor *tensor, ct_tensor *_Nullable *_Nonnull out);
+
+int32_t ct_tensor_dim(const ct_tensor *tensor);
+/// Writes `ct_tensor_dim` sizes.
+void ct_tensor_sizes(const ct_tensor *tensor, int64_t *out);
+void ct_tensor_strides(const ct_tensor *tensor, int64_t *out);
+int64_t ct_tensor_element_count(const ct_tensor *tensor);
+/// c10::ScalarType as a number.
+int32_t ct_tensor_dtype(const ct_tensor *tensor);
+int64_t ct_dtype_size(int32_t dtype);
+CTDevice ct_tensor_device(const ct_tensor *tensor);
+bool ct_tensor_is_contiguous(const ct_tensor *tensor);
+bool ct_tensor_requires_grad(const ct_tensor *tensor);
+bool ct_tensor_has_grad_fn(const ct_tensor *tensor);
+/// Whether both share one storage.
+bool ct_tensor_shares_storage(const ct_tensor *a, const ct_tensor *b);
+
+/// The address of the first element of a CPU tensor. It must be contiguous.
+CTStatus ct_tensor_data(ct_tensor *tensor, void *_Nullable *_Nonnull out);
+/// Copies `byte_count` bytes from host memory into a new contiguous tensor.
+CTStatus ct_tensor_from_bytes(const void *_Nullable bytes, size_t byte_count, const int64_t *sizes,
+                              size_t sizes_count, int32_t dtype, CTDevice device,
+                              ct_tensor *_Nullable *_Nonnull out);
+/// A tensor over memory that it does not own. `release(context)` runs when the last view is gone.
+CTStatus ct_tensor_from_memory(void *_Nullable memory, const int64_t *sizes, size_t sizes_count, int32_t dtype,
+                               void (*release)(void *_Nullable), void *_Nullable context,
+                               ct_tensor *_Nullable *_Nonnull out);
+/// Copies a tensor of any device and stride to host memory of exactly `byte_count` bytes. Waits.
+CTStatus ct_tensor_copy_to_host(ct_tensor *tensor, void *_Nullable bytes, size_t byte_count);
+/// The one element as a double. Waits for the device.
+CTStatus ct_tensor_item(ct_tensor *tensor, double *out);
+CTStatus ct_tensor_item_integer(ct_tensor *tensor, int64_t *out);
+
+size_t ct_tensor_list_count(const ct_tensor_list *list);
+/// Moves element `index` out of the list; a missing (undefined) element gives NULL.
+CTStatus ct_tensor_list_take(ct_tensor_list *list, size_t index, ct_tensor *_Nullable *_Nonnull out);
+void ct_tensor_list_free(ct_tensor_list *list);
+
+// ---- Autograd
+
+CTStatus ct_tensor_set_requires_grad(ct_tensor *tensor, bool value);
+/// Gradients of `outputs` (weighted by `grad_outputs`) with respect to `inputs`. An input that does
+/// not take part has a missing element when `allow_unused`, else it is an error.
+CTStatus ct_autograd_grad(ct_tensor *_Nonnull const *_Nonnull outputs, size_t output_count,
+                          ct_tensor *_Nonnull const *_Nonnull inputs, size_t input_count,
+                          ct_tensor *_Nullable const *_Nonnull grad_outputs, bool retain_graph,
+                          bool allow_unused, ct_tensor_list *_Nullable *_Nonnull out);
+/// Sets gradient recording on this thread and returns the previous value.
+bool ct_grad_mode_set(bool enabled);
+bool ct_grad_mode_get(void);
+
+// ---- Random numbers
+
+CTStatus ct_generator_create(CTDevice device, uint64_t seed, ct_generator *_Nullable *_Nonnull out);
+void ct_generator_free(ct_generator *generator);
+/// The state as a uint8 tensor, and back.
+CTStatus ct_generator_get_state(ct_generator *generator, ct_tensor *_Nullable *_Nonnull out);
+CTStatus ct_generator_set_state(ct_generator *generator, ct_tensor *state);
+
+// ---- Process
+
+CTStatus ct_set_thread_count(int32_t count);
+int32_t ct_thread_count(void);
+void ct_set_deterministic(bool enabled);
+/// Name and version of libtorch and its CPU capability, such as "2.11.0" and "AVX512".
+const char *ct_torch_version(void);
+const char *ct_cpu_capability(void);
+bool ct_has_bf16_hardware(void);
+
+// ---- Operators of our own, `xtuner::`. Every CPU kernel has a composite reference.
+
+/// y = weight * x / sqrt(mean(x^2) + epsilon) over the last dimension. x: [..., D], weight: [D].
+CTStatus ct_rms_norm(ct_tensor *x, ct_tensor *weight, double epsilon, bool reference,
+                     ct_tensor *_Nullable *_Nonnull out);
+/// Half-split rotation. x: [T, H, d], cos and sin: [T, d/2] f32; dims beyond 2*d/2 of x do not exist.
+CTStatus ct_rotary(ct_tensor *x, ct_tensor *cosine, ct_tensor *sine, bool interleaved, bool reference,
+                   ct_tensor *_Nullable *_Nonnull out);
+/// silu(gate) * up. gate_up: [T, 2 I], gate first -> [T, I].
+CTStatus ct_swiglu(ct_tensor *gate_up, bool reference, ct_tensor *_Nullable *_Nonnull out);
+/// Attention inside samples. query: [T, H, d], key: [T, G, d], value: [T, G, dv]; bounds: [N + 1]
+/// int64 on the host; causal. window 0 = unlimited, else key j is visible iff 0 <= i - j < window.
+/// sinks: [H] f32 or NULL. -> [T, H, dv].
+CTStatus ct_varlen_attention(ct_tensor *query, ct_tensor *key, ct_tensor *value, ct_tensor *bounds,
+                             double scale, int64_t window, ct_tensor *_Nullable sinks, bool reference,
+                             ct_tensor *_Nullable *_Nonnull out);
+/// Rows of group e times weight[e] transposed. x: [R, K], weight: [E, N, K], offsets: [E] int64 on the
+/// host, the end of each group -> [R, N].
+CTStatus ct_grouped_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *offsets, bool reference,
+                           ct_tensor *_Nullable *_Nonnull out);
+/// Rows of x in the order of `token_of_row`. x: [T, D], token_of_row: [T K] int64 -> [T K, D]. The
+/// gradient sums the K rows of a token; row_of_slot: [T, K] int64 is the inverse.
+CTStatus ct_permute_rows(ct_tensor *x, ct_tensor *token_of_row, ct_tensor *row_of_slot, bool reference,
+                         ct_tensor *_Nullable *_Nonnull out);
+/// y[t] = sum_k weights[t, k] * rows[row_of_slot[t, k]]. rows: [T K, D], weights: [T, K] f32 -> [T, D].
+CTStatus ct_unpermute_rows(ct_tensor *rows, ct_tensor *weights, ct_tensor *row_of_slot, bool reference,
+                           ct_tensor *_Nullable *_Nonnull out);
+
+// ---- Operators over flat buffers, without gradients.
+
+/// One step of AdamW in place on contiguous float32 tensors of one size, as torch.optim.AdamW: the gradient
+/// times `gradient_scale`, decoupled decay, bias correction of `step` (from 1). `copy`, bf16 or f16, gets the
+/// new weights.
+CTStatus ct_adamw(ct_tensor *master, ct_tensor *gradient, ct_tensor *first, ct_tensor *second,
+                  ct_tensor *_Nullable copy, double learning_rate, double beta1, double beta2, double epsilon,
+                  double weight_decay, int64_t step, double gradient_scale);
+/// The sum of squares of a contiguous tensor as a float64 scalar; the same for every number of threads.
+CTStatus ct_squared_sum(ct_tensor *x, ct_tensor *_Nullable *_Nonnull out);
+/// into[indices[r]] += rows[r], in the order of r. into: [V, D] f32, rows: [R, D], indices: [R] int64.
+CTStatus ct_add_rows(ct_tensor *into, ct_tensor *rows, ct_tensor *indices);
+
+#pragma clang assume_nonnull end
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,29 @@
+// The schemas of the operators, so that every backend registers kernels for the same names.
+#include <torch/library.h>
+
+TORCH_LIBRARY(xtuner, m) {
+  m.def("rms_norm(Tensor x, Tensor weight, float epsilon) -> (Tensor, Tensor)");
+  m.def("rms_norm_backward(Tensor grad, Tensor x, Tensor weight, Tensor scale) -> (Tensor, Tensor)");
+  m.def("rotary(Tensor x, Tensor cosine, Tensor sine, bool interleaved, bool inverse) -> Tensor");
+  m.def("swiglu(Tensor gate_up) -> Tensor");
+  m.def("swiglu_backward(Tensor grad, Tensor gate_up) -> Tensor");
+  m.def(
+      "varlen_attention(Tensor query, Tensor key, Tensor value, Tensor bounds, float scale, int window, "
+      "Tensor? sinks) -> (Tensor, Tensor)");
+  m.def(
+      "varlen_attention_backward(Tensor grad, Tensor query, Tensor key, Tensor value, Tensor out, "
+      "Tensor logsumexp, Tensor bounds, float scale, int window, Tensor? sinks) -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def("grouped_linear(Tensor x, Tensor weight, Tensor offsets) -> Tensor");
+  m.def("grouped_linear_backward(Tensor grad, Tensor x, Tensor weight, Tensor offsets) -> (Tensor, Tensor)");
+  m.def("permute_rows(Tensor x, Tensor token_of_row) -> Tensor");
+  m.def("sum_rows(Tensor rows, Tensor row_of_slot) -> Tensor");
+  m.def("unpermute_rows(Tensor rows, Tensor weights, Tensor row_of_slot) -> Tensor");
+  m.def(
+      "unpermute_rows_backward(Tensor grad, Tensor rows, Tensor weights, Tensor row_of_slot) -> (Tensor, Tensor)");
+  m.def(
+      "adamw_(Tensor(a!) master, Tensor gradient, Tensor(b!) first, Tensor(c!) second, Tensor(d!)? copy, "
+      "float learning_rate, float beta1, float beta2, float epsilon, float weight_decay, int step, "
+      "float gradient_scale) -> ()");
+  m.def("squared_sum(Tensor x) -> Tensor");
+  m.def("add_rows_(Tensor(a!) into, Tensor rows, Tensor indices) -> ()");
+}

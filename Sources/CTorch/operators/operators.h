@@ -1,0 +1,43 @@
+// The engine's own operators, `xtuner::`. Each has a CPU kernel (files beside this one), a composite
+// reference built from ATen operators that the tests compare it with (reference.cpp), and an
+// autograd formula (autograd.cpp). Shapes are in ctorch.h.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+#include <tuple>
+
+namespace xtuner {
+
+namespace reference {
+at::Tensor rms_norm(const at::Tensor &x, const at::Tensor &weight, double epsilon);
+at::Tensor rotary(const at::Tensor &x, const at::Tensor &cosine, const at::Tensor &sine, bool interleaved);
+at::Tensor swiglu(const at::Tensor &gate_up);
+at::Tensor varlen_attention(const at::Tensor &query, const at::Tensor &key, const at::Tensor &value,
+                            const at::Tensor &bounds, double scale, int64_t window,
+                            const std::optional<at::Tensor> &sinks);
+at::Tensor grouped_linear(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &offsets);
+at::Tensor permute_rows(const at::Tensor &x, const at::Tensor &token_of_row);
+at::Tensor unpermute_rows(const at::Tensor &rows, const at::Tensor &weights, const at::Tensor &row_of_slot);
+}  // namespace reference
+
+/// Whether libtorch's flash kernel computes this: full causal attention, one width, no sinks. On a CPU
+/// the composite reference computes the rest.
+inline bool flash_fits(const at::Tensor &query, const at::Tensor &value, int64_t window,
+                       const std::optional<at::Tensor> &sinks) {
+  return window <= 0 && !sinks && query.size(2) == value.size(2) && query.scalar_type() != at::kDouble;
+}
+
+// Differentiable entry points: they go through the dispatcher to the device's kernel.
+at::Tensor rms_norm(const at::Tensor &x, const at::Tensor &weight, double epsilon);
+at::Tensor rotary(const at::Tensor &x, const at::Tensor &cosine, const at::Tensor &sine, bool interleaved);
+at::Tensor swiglu(const at::Tensor &gate_up);
+at::Tensor varlen_attention(const at::Tensor &query, const at::Tensor &key, const at::Tensor &value,
+                            const at::Tensor &bounds, double scale, int64_t window,
+                            const std::optional<at::Tensor> &sinks);
+at::Tensor grouped_linear(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &offsets);
+at::Tensor permute_rows(const at::Tensor &x, const at::Tensor &token_of_row, const at::Tensor &row_of_slot);
+at::Tensor unpermute_rows(const at::Tensor &rows, const at::Tensor &weights, const at::Tensor &row_of_slot);
+
+}  // namespace xtuner

@@ -1,0 +1,29 @@
+// A parallel loop on libtorch's own threads.
+//
+// ATen's header-only at::parallel_for becomes serial in code that is not compiled with OpenMP, and
+// clang's OpenMP is not the GNU one that libtorch carries. So the region is started through the GNU
+// runtime's entry point, which libtorch_cpu has already loaded: one pool of threads serves both.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+namespace xtuner {
+
+using RangeBody = void (*)(void *context, int64_t begin, int64_t end);
+
+/// Calls `body` on disjoint ranges that cover 0..<count, each of at least `grain` but the last.
+void parallel_ranges(int64_t count, int64_t grain, RangeBody body, void *context);
+
+/// Calls `body(begin, end)` on disjoint ranges that cover 0..<count.
+template <typename Body>
+void parallel_for(int64_t count, int64_t grain, Body &&body) {
+  parallel_ranges(
+      count, grain,
+      [](void *context, int64_t begin, int64_t end) {
+        (*static_cast<std::remove_reference_t<Body> *>(context))(begin, end);
+      },
+      &body);
+}
+
+}  // namespace xtuner

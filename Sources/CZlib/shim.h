@@ -1,0 +1,2 @@
+// The system's zlib, which reads and writes gzip files.
+#include <zlib.h>

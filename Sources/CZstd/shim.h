@@ -1,0 +1,2 @@
+// The system's zstd library.
+#include <zstd.h>

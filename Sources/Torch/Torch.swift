@@ -1,0 +1,27 @@
+import CTorch
+
+/// Facts about, and process-wide settings of, libtorch.
+public enum Torch {
+  /// The version of libtorch, such as `2.11.0`.
+  public static var version: String { String(cString: ct_torch_version()) }
+
+  /// The vector instructions that libtorch's kernels use, such as `AVX512`.
+  public static var cpuCapability: String { String(cString: ct_cpu_capability()) }
+
+  /// Whether the CPU multiplies bfloat16 matrices in hardware.
+  public static var hasBFloat16Hardware: Bool { ct_has_bf16_hardware() }
+
+  /// The number of threads of one operation.
+  public static var threadCount: Int { Int(ct_thread_count()) }
+
+  /// Sets the number of threads of one operation.
+  public static func setThreadCount(_ count: Int) {
+    precondition(count > 0, "the thread count must be positive, is \(count)")
+    torchCall("set_num_threads") { ct_set_thread_count(Int32(count)) }
+  }
+
+  /// Makes operators that have a deterministic variant use it, and the others stop the process.
+  public static func setDeterministic(_ isDeterministic: Bool) {
+    ct_set_deterministic(isDeterministic)
+  }
+}

@@ -1,0 +1,110 @@
+/// What a run checkpoint consists of: the file `manifest.json`, written last.
+///
+/// A folder whose manifest is absent, unreadable or at odds with the sizes of the files is not a
+/// checkpoint.
+public struct RunCheckpointManifest: Sendable, Hashable, Codable {
+  /// The version this code writes, and the only one it reads.
+  public static let currentFormatVersion = 1
+  static let fileName = "manifest.json"
+  static let stateFileName = "state.json"
+
+  /// A file of the checkpoint.
+  public struct File: Sendable, Hashable, Codable {
+    /// Its name in the checkpoint's folder.
+    public var name: String
+    /// Its size.
+    public var byteCount: Int
+    /// SHA-256 of its content, in 64 hexadecimal digits.
+    public var sha256: String
+  }
+
+  /// Where a piece of a parameter, or of an optimizer state, lies in the files.
+  public struct Piece: Sendable, Hashable, Codable {
+    /// The unit that is sharded as a whole, such as `layers.3`.
+    public var unit: String
+    /// The parameter's path, such as `layers.3.attention.query.weight`.
+    public var parameter: String
+    /// The file that holds the piece.
+    public var file: String
+    /// The tensor in the file.
+    public var tensor: String
+    /// Where the piece starts in the tensor, in elements.
+    public var offset: Int
+    /// How many elements it has.
+    public var length: Int
+    /// Element type of the tensor.
+    public var dataType: SafetensorsDataType
+
+    /// A piece from its parts.
+    public init(
+      unit: String, parameter: String, file: String, tensor: String, offset: Int, length: Int,
+      dataType: SafetensorsDataType
+    ) {
+      self.unit = unit
+      self.parameter = parameter
+      self.file = file
+      self.tensor = tensor
+      self.offset = offset
+      self.length = length
+      self.dataType = dataType
+    }
+  }
+
+  /// The version of this layout.
+  public var formatVersion: Int
+  /// Optimizer steps done when it was made.
+  public var step: Int
+  /// Hash of the run's configuration, which a resumed run compares with its own.
+  public var configurationHash: String
+  /// Versions of the engine and its libraries, by name.
+  public var libraryVersions: [String: String]
+  /// Every file but the manifest.
+  public var files: [File]
+  /// Every piece of every parameter and state.
+  public var pieces: [Piece]
+}
+
+/// What goes into a run checkpoint.
+public struct RunCheckpointContents: Sendable {
+  /// A safetensors file of the checkpoint.
+  public struct File: Sendable {
+    /// Its name, such as `weights-00000.safetensors`.
+    public var name: String
+    /// Its tensors.
+    public var tensors: [CheckpointTensor]
+
+    /// A file from its name and tensors.
+    public init(name: String, tensors: [CheckpointTensor]) {
+      self.name = name
+      self.tensors = tensors
+    }
+  }
+
+  /// Optimizer steps done.
+  public var step: Int
+  /// The tensors, by file.
+  public var files: [File]
+  /// Where each parameter and state lies in the files.
+  public var pieces: [RunCheckpointManifest.Piece]
+  /// JSON text of everything that is not a tensor: data position, generators, schedule.
+  public var state: [UInt8]
+  /// Hash of the run's configuration.
+  public var configurationHash: String
+  /// Versions of the engine and its libraries, by name.
+  public var libraryVersions: [String: String]
+
+  /// Contents whose state is any encodable value.
+  ///
+  /// Every finite double and every 64-bit integer reads back exactly.
+  public init(
+    step: Int, files: [File], pieces: [RunCheckpointManifest.Piece], state: some Encodable,
+    configurationHash: String, libraryVersions: [String: String]
+  ) throws {
+    self.step = step
+    self.files = files
+    self.pieces = pieces
+    self.state = try RunCheckpointJSON.encode(state)
+    self.configurationHash = configurationHash
+    self.libraryVersions = libraryVersions
+  }
+}

@@ -1,0 +1,83 @@
+/// A folder that exists under its name only once it is whole and on the disk.
+///
+/// It is filled as `NAME.incomplete` and renamed by `commit()`; a transaction that goes away before
+/// removes what was written. One thread at a time may use it.
+final class FolderTransaction {
+  static let partialSuffix = ".incomplete"
+  /// Added to a folder that is being replaced, for the moment between two renamings.
+  static let replacedSuffix = ".replaced"
+
+  let path: String
+  /// Where files are to be written.
+  let partialPath: String
+  private var lock: FolderLock?
+
+  /// Starts to fill a folder, in place of what a dead writer left behind.
+  ///
+  /// - Throws: `CheckpointError` with `occupied` where a living writer is filling the same folder.
+  init(path: String) throws(CheckpointError) {
+    self.path = FileSystem.trimmed(path)
+    partialPath = self.path + Self.partialSuffix
+    try FileSystem.makeFolder(partialPath)
+    guard let lock = try FolderLock(folder: partialPath) else {
+      throw CheckpointError(
+        .occupied, path: partialPath, "another writer is filling it; wait for it or end it")
+    }
+    self.lock = lock
+    for name in try FileSystem.names(in: partialPath) where name != FolderLock.fileName {
+      try FileSystem.remove("\(partialPath)/\(name)")
+    }
+  }
+
+  /// Gives the folder its name, replacing a folder of that name.
+  func commit() throws(CheckpointError) {
+    guard let lock else {
+      throw CheckpointError(.occupied, path: path, "was already finished or given up")
+    }
+    lock.removeFile()
+    try FileSystem.syncFolder(partialPath)
+    let replaced = path + Self.replacedSuffix
+    try FileSystem.remove(replaced)
+    let isReplacing = FileSystem.kind(path) != nil
+    if isReplacing { try FileSystem.rename(path, to: replaced) }
+    try FileSystem.rename(partialPath, to: path)
+    self.lock = nil
+    try FileSystem.syncFolder(FileSystem.parent(path))
+    if isReplacing { try FileSystem.remove(replaced) }
+  }
+
+  /// Removes what was written.
+  func discard() {
+    guard lock != nil else { return }
+    // What cannot be removed here is removed by the next writer; there is no one to tell.
+    try? FileSystem.remove(partialPath)
+    lock = nil
+  }
+
+  /// Undoes the traces of dead writers for a folder: removes a partial one, and gives one that was
+  /// being replaced its name back where its successor had not come yet.
+  ///
+  /// - Returns: whether anything was there.
+  static func recover(path: String) throws(CheckpointError) -> Bool {
+    var hasRecovered = false
+    let partial = path + partialSuffix
+    if FileSystem.kind(partial) != nil {
+      // A lock that is held belongs to a living writer.
+      guard try FolderLock(folder: partial) != nil else { return false }
+      try FileSystem.remove(partial)
+      hasRecovered = true
+    }
+    let replaced = path + replacedSuffix
+    if FileSystem.kind(replaced) != nil {
+      if FileSystem.kind(path) == nil {
+        try FileSystem.rename(replaced, to: path)
+      } else {
+        try FileSystem.remove(replaced)
+      }
+      hasRecovered = true
+    }
+    return hasRecovered
+  }
+
+  deinit { discard() }
+}

@@ -1,0 +1,38 @@
+public import ArgumentParser
+
+/// The number type that a command computes in or writes.
+public enum ComputeType: String, ExpressibleByArgument, CaseIterable, Sendable {
+  /// 32-bit floating point.
+  case float32 = "f32"
+  /// 16-bit floating point with the range of 32 bits.
+  case bfloat16 = "bf16"
+}
+
+/// When text is coloured.
+public enum ColorMode: String, ExpressibleByArgument, CaseIterable, Sendable {
+  /// On a terminal, unless `NO_COLOR` is set.
+  case automatic = "auto"
+  /// Also into a file or pipe.
+  case always
+  /// Never.
+  case never
+}
+
+/// A number that an option accepts only within limits.
+enum OptionLimits {
+  /// Refuses a value below `minimum`.
+  static func check(_ option: String, _ value: Int, minimum: Int) throws {
+    guard value >= minimum else {
+      throw ValidationError("\(option) must be at least \(minimum), is \(value)")
+    }
+  }
+
+  /// Refuses a value for which `isValid` is false.
+  static func check(
+    _ option: String, _ value: Double, _ requirement: String, isValid: (Double) -> Bool
+  ) throws {
+    guard isValid(value) else {
+      throw ValidationError("\(option) must be \(requirement), is \(value)")
+    }
+  }
+}

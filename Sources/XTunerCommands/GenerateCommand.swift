@@ -1,0 +1,90 @@
+public import ArgumentParser
+
+/// `xtuner generate`: text or a chat from a model folder.
+public struct GenerateCommand: EngineCommand {
+  public static let configuration = CommandConfiguration(
+    commandName: "generate",
+    abstract: "Generates text from a Hugging Face model folder, or chats with it.",
+    discussion: """
+      The answer goes to standard output as it is produced, everything else to standard error. \
+      With --chat the prompt is one message of the user, rendered by the model's chat template; \
+      --chat without --prompt reads one message a line from standard input and keeps the \
+      conversation. --temperature 0 always takes the likeliest token.
+
+      EXAMPLES:
+        xtuner generate runs/demo/export --prompt "Once upon a time"
+        xtuner generate Qwen3-0.6B --chat --prompt "What is 17 + 25?" --temperature 0
+        xtuner generate Qwen3-0.6B --chat --system "Answer in one sentence."
+        xtuner generate Qwen3-0.6B --prompt "1, 2, 3," --max-tokens 16 --stop "10" --json
+      """)
+
+  @Argument(help: "A Hugging Face model folder: config.json, safetensors and a tokenizer.")
+  public var model: String
+
+  @Option(help: "The text to continue, or with --chat the user's message.")
+  public var prompt: String?
+
+  @Flag(help: "Render messages with the chat template.")
+  public var chat = false
+
+  @Option(help: "The system message of a chat.")
+  public var system: String?
+
+  @Option(
+    help: "The chat template's name (see xtuner info); taken from the model when left out.")
+  public var template: String?
+
+  @Flag(
+    inversion: .prefixedNo,
+    help: "Whether a chat template that knows thinking asks the model to think first.")
+  public var thinking = true
+
+  @Option(help: "Tokens to generate at most for one answer.")
+  public var maxTokens = 512
+
+  @Option(help: "Divides the logits before sampling; 0 takes the likeliest token.")
+  public var temperature = 1.0
+
+  @Option(help: "Sample from the likeliest tokens that hold this share of probability, 0 to 1.")
+  public var topP = 1.0
+
+  @Option(help: "Sample from this many likeliest tokens; 0 means all.")
+  public var topK = 0
+
+  @Option(
+    help: "End the answer before this text; may be given several times.")
+  public var stop: [String] = []
+
+  @Option(help: "Seed of the sampling; the same seed gives the same text.")
+  public var seed: UInt64 = 0
+
+  @Option(help: "Number type of weights and computation: f32 or bf16.")
+  public var dtype = ComputeType.bfloat16
+
+  @Option(help: "CPU threads; all cores when left out.")
+  public var threads: Int?
+
+  @Flag(help: "Print one JSON object an answer, with token counts and the reason of its end.")
+  public var json = false
+
+  public init() {}
+
+  public var request: EngineRequest { .generate(self) }
+
+  public func validate() throws {
+    guard chat || prompt != nil else {
+      throw ValidationError("either --prompt TEXT or --chat is needed")
+    }
+    guard chat || (system == nil && template == nil) else {
+      throw ValidationError("--system and --template need --chat")
+    }
+    try OptionLimits.check("--max-tokens", maxTokens, minimum: 1)
+    try OptionLimits.check("--top-k", topK, minimum: 0)
+    try OptionLimits.check("--threads", threads ?? 1, minimum: 1)
+    try OptionLimits.check("--temperature", temperature, "0 or more") {
+      $0 >= 0 && $0.isFinite
+    }
+    try OptionLimits.check("--top-p", topP, "above 0 and at most 1") { $0 > 0 && $0 <= 1 }
+    guard !stop.contains("") else { throw ValidationError("--stop must not be an empty text") }
+  }
+}

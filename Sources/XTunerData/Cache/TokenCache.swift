@@ -1,0 +1,184 @@
+import Foundation
+import Glibc
+
+/// How far a cache found on disk is checked before it is used.
+public enum CacheVerification: String, Sendable, Codable, CaseIterable {
+  /// Key, sizes, the index's order and the SHA-256 of every file; about a second for each gigabyte.
+  case full
+  /// Key, sizes and the index's order; a flipped byte in the tokens goes unnoticed.
+  case sizes
+}
+
+/// Tokenised samples in memory-mapped files, read from any thread.
+///
+/// Nothing is copied until a pack is made. Files deleted or replaced after opening stay readable.
+public final class TokenCache: SampleStore {
+  /// The cache's folder when it was opened.
+  public let folder: String
+  /// Tokens in all samples.
+  public let tokenCount: Int
+  /// Tokens that carry loss in all samples.
+  public let lossTokenCount: Int
+  /// What became of each data file's records.
+  public let sources: [FileCounts]
+  /// What became of all records.
+  public let counts: TokenizingCounts
+
+  private let sampleCount: Int
+  private let tokenSize: Int
+  private let tokens: MappedFile
+  private let mask: MappedFile
+  private let index: MappedFile
+
+  /// Opens a cache and checks it.
+  ///
+  /// - Parameters:
+  ///   - folder: The cache's folder.
+  ///   - key: The key's digest that the cache must have been made for; nil accepts any.
+  ///   - verification: How far the files are checked.
+  /// - Throws: `TokenCacheError`: `notFound`, `unusable` with the reason, or one of the file system.
+  init(
+    folder: String, key: String?, verification: CacheVerification
+  ) throws(TokenCacheError) {
+    self.folder = folder
+    // Every file is opened relative to one folder descriptor: a folder that is replaced meanwhile
+    // can never give files of two caches.
+    let root = try OwnedDescriptor(path: folder, flags: O_RDONLY | O_DIRECTORY)
+    let meta = try MappedFile(
+      OwnedDescriptor(name: TokenCacheManifest.fileName, in: root, flags: O_RDONLY))
+    let manifest = try TokenCacheManifest(decoding: Data(meta.bytes), path: meta.path)
+    try Self.check(manifest, key: key, path: meta.path)
+    tokens = try Self.open(
+      TokenCacheManifest.tokensName, in: root, expecting: manifest.tokens, verification)
+    mask = try Self.open(
+      TokenCacheManifest.maskName, in: root, expecting: manifest.mask, verification)
+    index = try Self.open(
+      TokenCacheManifest.indexName, in: root, expecting: manifest.index, verification)
+    sampleCount = manifest.sampleCount
+    tokenCount = manifest.tokenCount
+    lossTokenCount = manifest.lossTokenCount
+    tokenSize = manifest.tokenSize
+    sources = manifest.sources
+    var counts = TokenizingCounts()
+    for source in manifest.sources {
+      counts += source.counts
+    }
+    counts.unreadable = manifest.unreadableCount
+    self.counts = counts
+    try checkIndex()
+  }
+
+  /// Samples in the cache.
+  public var count: Int { sampleCount }
+
+  /// Tokens of a sample.
+  public func length(at index: Int) -> Int {
+    Int(offsets[index + 1] - offsets[index])
+  }
+
+  /// Tokens of a sample that carry loss.
+  public func lossTokenCount(at index: Int) -> Int {
+    Int(words(0)[index])
+  }
+
+  /// A hash of the sample's token ids.
+  public func contentHash(at index: Int) -> UInt64 {
+    self.index.elements(UInt64.self, at: 8 * (sampleCount + 1), count: sampleCount)[index]
+  }
+
+  /// The file and line of the sample's record.
+  public func origin(at index: Int) -> SampleOrigin? {
+    SampleOrigin(file: sources[Int(words(1)[index])].file, line: Int(words(2)[index]))
+  }
+
+  /// Appends tokens `range` of a sample and their labels.
+  public func append(
+    at index: Int, range: Range<Int>, tokens: inout [Int32], labels: inout [Int32]
+  ) {
+    let start = Int(offsets[index])
+    precondition(
+      range.lowerBound >= 0 && range.upperBound <= length(at: index), "range is not in the sample")
+    let global = (start + range.lowerBound)..<(start + range.upperBound)
+    if tokenSize == 2 {
+      let ids = self.tokens.elements(UInt16.self, at: 0, count: tokenCount)
+      tokens.append(contentsOf: UnsafeBufferPointer(rebasing: ids[global]).lazy.map { Int32($0) })
+    } else {
+      let ids = self.tokens.elements(Int32.self, at: 0, count: tokenCount)
+      tokens.append(contentsOf: UnsafeBufferPointer(rebasing: ids[global]))
+    }
+    let first = tokens.count - global.count
+    let bits = mask.bytes
+    for (offset, position) in global.enumerated() {
+      let isLabel = bits[position >> 3] >> UInt8(position & 7) & 1 == 1 && offset > 0
+      labels.append(isLabel ? tokens[first + offset] : TokenizedSample.ignoredLabel)
+    }
+  }
+
+  private var offsets: UnsafeBufferPointer<UInt64> {
+    index.elements(UInt64.self, at: 0, count: sampleCount + 1)
+  }
+
+  /// Column 0: loss tokens, 1: source file, 2: line.
+  private func words(_ column: Int) -> UnsafeBufferPointer<UInt32> {
+    let start = 8 * (2 * sampleCount + 1) + 4 * column * sampleCount
+    return index.elements(UInt32.self, at: start, count: sampleCount)
+  }
+
+  private static func check(
+    _ manifest: TokenCacheManifest, key: String?, path: String
+  ) throws(TokenCacheError) {
+    guard manifest.formatVersion == TokenCacheKey.currentFormatVersion else {
+      throw TokenCacheError(
+        .unusable,
+        """
+        \(path): format version \(manifest.formatVersion), this program reads \
+        \(TokenCacheKey.currentFormatVersion)
+        """)
+    }
+    guard key == nil || key == manifest.key else {
+      throw TokenCacheError(.unusable, "\(path): was made for other data or settings")
+    }
+    let maskByteCount = (manifest.tokenCount + 7) / 8
+    let indexByteCount = TokenCacheManifest.indexByteCount(sampleCount: manifest.sampleCount)
+    guard [2, 4].contains(manifest.tokenSize), manifest.sampleCount >= 0,
+      manifest.tokens.byteCount == manifest.tokenCount * manifest.tokenSize,
+      manifest.mask.byteCount == maskByteCount, manifest.index.byteCount == indexByteCount
+    else {
+      throw TokenCacheError(.unusable, "\(path): counts and file sizes contradict each other")
+    }
+  }
+
+  private static func open(
+    _ name: String, in root: borrowing OwnedDescriptor, expecting expected: TokenCacheFile,
+    _ verification: CacheVerification
+  ) throws(TokenCacheError) -> MappedFile {
+    let file = try MappedFile(OwnedDescriptor(name: name, in: root, flags: O_RDONLY))
+    guard file.bytes.count == expected.byteCount else {
+      throw TokenCacheError(
+        .unusable, "\(file.path): has \(file.bytes.count) bytes, \(expected.byteCount) expected")
+    }
+    if verification == .full {
+      let digest = file.sha256()
+      guard digest == expected.sha256 else {
+        throw TokenCacheError(
+          .unusable, "\(file.path): SHA-256 is \(digest), \(expected.sha256) expected")
+      }
+    }
+    return file
+  }
+
+  /// No index entry can point outside the files, whatever they hold.
+  private func checkIndex() throws(TokenCacheError) {
+    let offsets = self.offsets
+    var isSound = offsets[0] == 0 && offsets[sampleCount] == UInt64(tokenCount)
+    for sample in 0..<sampleCount where isSound {
+      isSound =
+        offsets[sample] <= offsets[sample + 1]
+        && offsets[sample + 1] - offsets[sample] <= UInt64(Int32.max)
+        && Int(words(1)[sample]) < sources.count
+    }
+    guard isSound else {
+      throw TokenCacheError(.unusable, "\(index.path): its entries are out of order")
+    }
+  }
+}

@@ -1,0 +1,94 @@
+/// What happens to the packs at an epoch's end that do not fill a step.
+public enum EpochEnd: String, Sendable, Codable, CaseIterable {
+  /// The step goes on with the first packs of the next epoch; no pack is lost.
+  case wrap
+  /// They are left out; every epoch starts with a fresh step.
+  case dropLast = "drop_last"
+}
+
+/// How the packs of a step are given to the ranks.
+public enum PackAssignment: Sendable, Equatable {
+  /// Equal runs of packs in order: rank 0 has the first ones.
+  case contiguous
+  /// Equal counts with predicted costs as even as possible.
+  case balanced(PackCostModel)
+}
+
+/// How a loader orders, packs and hands out samples.
+public struct DataLoaderOptions: Sendable, Equatable {
+  /// Mode, sequence length and look-ahead.
+  public var packing: PackPlanner
+  /// Packs of one optimizer step over all ranks and micro-batches.
+  public var packsPerStep: Int
+  /// The seed of the order.
+  public var seed: UInt64
+  /// Whether samples are mixed.
+  public var isShuffled: Bool
+  /// What happens to the last packs of an epoch.
+  public var epochEnd: EpochEnd
+  /// Epochs after which the data ends; nil means never.
+  public var epochLimit: Int?
+  /// This rank, from 0; the loader gives only its packs.
+  public var rank: Int
+  /// Ranks that share each step; divides `packsPerStep`.
+  public var rankCount: Int
+  /// How a step's packs are given to the ranks.
+  public var assignment: PackAssignment
+  /// Steps made ahead on a background thread; 0 makes each when it is asked for.
+  public var prefetchCount: Int
+
+  /// Makes options; the loader checks them.
+  public init(
+    packing: PackPlanner, packsPerStep: Int, seed: UInt64, isShuffled: Bool = true,
+    epochEnd: EpochEnd = .wrap, epochLimit: Int? = nil, rank: Int = 0, rankCount: Int = 1,
+    assignment: PackAssignment = .contiguous, prefetchCount: Int = 2
+  ) {
+    self.packing = packing
+    self.packsPerStep = packsPerStep
+    self.seed = seed
+    self.isShuffled = isShuffled
+    self.epochEnd = epochEnd
+    self.epochLimit = epochLimit
+    self.rank = rank
+    self.rankCount = rankCount
+    self.assignment = assignment
+    self.prefetchCount = prefetchCount
+  }
+
+  /// Throws when a value cannot work.
+  func check() throws(LoaderError) {
+    var problems: [String] = []
+    if packsPerStep < 1 {
+      problems.append("packs per step: must be positive, is \(packsPerStep)")
+    }
+    if rankCount < 1 || rank < 0 || rank >= rankCount {
+      problems.append("rank: must be from 0 to below the rank count \(rankCount), is \(rank)")
+    } else if packsPerStep % rankCount != 0 {
+      problems.append(
+        "packs per step: must be a multiple of the rank count \(rankCount), is \(packsPerStep)")
+    }
+    if let epochLimit, epochLimit < 1 {
+      problems.append("epochs: must be positive, is \(epochLimit)")
+    }
+    if prefetchCount < 0 {
+      problems.append("prefetch: must not be negative, is \(prefetchCount)")
+    }
+    guard problems.isEmpty else {
+      throw LoaderError(.invalidOption, problems.joined(separator: "; "))
+    }
+  }
+}
+
+/// The part of a step's packs that belongs to one of several ranks: equal runs in order.
+///
+/// The count must be a multiple of the rank count, except for a last, partial step, whose first
+/// ranks get one pack more.
+public func rankSlice<Element>(
+  _ packs: [Element], rank: Int, of rankCount: Int
+) -> ArraySlice<Element> {
+  precondition(rank >= 0 && rank < rankCount, "rank \(rank) is not below \(rankCount)")
+  let share = packs.count / rankCount
+  let extra = packs.count % rankCount
+  let start = rank * share + min(rank, extra)
+  return packs[start..<(start + share + (rank < extra ? 1 : 0))]
+}

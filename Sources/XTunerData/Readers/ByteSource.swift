@@ -1,0 +1,105 @@
+#if canImport(Glibc)
+import Glibc
+#else
+import Darwin
+#endif
+
+/// A stream of bytes: a file, or the contents of a compressed file.
+protocol ByteSource: AnyObject {
+  /// Fills the beginning of the buffer and returns how many bytes it got; 0 only at the end.
+  func read(into buffer: UnsafeMutableRawBufferPointer) throws(DataReadError) -> Int
+}
+
+/// How many bytes are asked of a file at once.
+let readChunkSize = 1 << 18
+
+/// The bytes of a file as they are.
+final class FileBytes: ByteSource {
+  let path: String
+  private let descriptor: Int32
+
+  init(path: String) throws(DataReadError) {
+    self.path = path
+    descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    if descriptor < 0 {
+      let reason = String(cString: strerror(errno))
+      throw DataReadError(.unreadableFile, "cannot be opened: \(reason)", file: path)
+    }
+  }
+
+  deinit { close(descriptor) }
+
+  func read(into buffer: UnsafeMutableRawBufferPointer) throws(DataReadError) -> Int {
+    while true {
+      #if canImport(Glibc)
+      let count = Glibc.read(descriptor, buffer.baseAddress, buffer.count)
+      #else
+      let count = Darwin.read(descriptor, buffer.baseAddress, buffer.count)
+      #endif
+      if count >= 0 { return count }
+      if errno == EINTR { continue }
+      let reason = String(cString: strerror(errno))
+      throw DataReadError(.unreadableFile, "cannot be read: \(reason)", file: path)
+    }
+  }
+}
+
+/// A buffer of compressed bytes that a decoder works through.
+struct CompressedInput: ~Copyable {
+  let bytes: UnsafeMutableRawBufferPointer
+  private let file: FileBytes
+  /// The part of `bytes` that holds data not yet decoded.
+  var start = 0
+  var end = 0
+  private(set) var isAtEnd = false
+
+  init(file: FileBytes) {
+    self.file = file
+    bytes = .allocate(byteCount: readChunkSize, alignment: 16)
+  }
+
+  deinit { bytes.deallocate() }
+
+  /// Reads more when everything has been decoded.
+  mutating func refill() throws(DataReadError) {
+    guard start == end, !isAtEnd else { return }
+    start = 0
+    end = try file.read(into: bytes)
+    isAtEnd = end == 0
+  }
+}
+
+/// Opens a file, decompressing by the end of its name.
+func openBytes(path: String) throws(DataReadError) -> any ByteSource {
+  let file = try FileBytes(path: path)
+  switch Compression(path: path) {
+  case .none: return file
+  case .gzip: return try GzipBytes(file: file)
+  case .zstd: return try ZstdBytes(file: file)
+  }
+}
+
+/// How a file is compressed.
+enum Compression: Sendable {
+  case none, gzip, zstd
+
+  init(path: String) {
+    let name = path.lowercased()
+    if name.hasSuffix(".gz") {
+      self = .gzip
+    } else if name.hasSuffix(".zst") {
+      self = .zstd
+    } else {
+      self = .none
+    }
+  }
+
+  /// The end of the name that stands for this compression.
+  var suffix: String {
+    switch self {
+    case .none: ""
+    case .gzip: ".gz"
+    case .zstd: ".zst"
+    }
+  }
+}

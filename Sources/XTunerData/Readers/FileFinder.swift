@@ -1,0 +1,170 @@
+import Foundation
+
+#if canImport(Glibc)
+import Glibc
+#else
+import Darwin
+#endif
+
+/// What a data file holds, by the end of its name.
+enum FileKind: Sendable {
+  case jsonLines, json, plainText
+
+  /// The names that data files end with, as error messages list them.
+  static let knownNames = ".jsonl, .json, .txt, each also with .gz or .zst"
+
+  init?(path: String) {
+    var name = path.lowercased()
+    let compression = Compression(path: name)
+    name.removeLast(compression.suffix.count)
+    if name.hasSuffix(".jsonl") || name.hasSuffix(".ndjson") {
+      self = .jsonLines
+    } else if name.hasSuffix(".json") {
+      self = .json
+    } else if name.hasSuffix(".txt") {
+      self = .plainText
+    } else {
+      return nil
+    }
+  }
+}
+
+/// Resolves paths, folders and patterns to data files.
+enum FileFinder {
+  static func files(at path: String) throws(DataReadError) -> [String] {
+    var isFolder: ObjCBool = false
+    if FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) {
+      if isFolder.boolValue { return try dataFiles(inFolder: path) }
+      try refuseUnsupported(path)
+      return [path]
+    }
+    guard path.contains(where: { "*?[".contains($0) }) else {
+      throw DataReadError(.noFiles, "no such file or folder", file: path)
+    }
+    return try dataFiles(matching: path)
+  }
+
+  private static func dataFiles(inFolder folder: String) throws(DataReadError) -> [String] {
+    let all = try allFiles(inFolder: folder)
+    for file in all where conversionCommand(for: file) != nil { try refuseUnsupported(file) }
+    let files = all.filter { FileKind(path: $0) != nil }
+    guard files.isEmpty else { return files }
+    let seen = all.prefix(5).map { String($0.dropFirst(folder.count)) }.joined(separator: ", ")
+    throw DataReadError(
+      .noFiles,
+      "the folder has no data files (looked for \(FileKind.knownNames); "
+        + "found \(all.isEmpty ? "nothing" : seen))", file: folder)
+  }
+
+  private static func dataFiles(matching pattern: String) throws(DataReadError) -> [String] {
+    let components = pattern.split(separator: "/", omittingEmptySubsequences: false).map(
+      String.init)
+    let fixed = components.prefix { component in !component.contains { "*?[".contains($0) } }
+    let root = fixed.isEmpty ? "." : fixed.joined(separator: "/")
+    var isFolder: ObjCBool = false
+    let rootPath = root.isEmpty ? "/" : root
+    let rootExists = FileManager.default.fileExists(atPath: rootPath, isDirectory: &isFolder)
+    guard rootExists, isFolder.boolValue else {
+      throw DataReadError(
+        .noFiles, "no file matches the pattern: the folder \(rootPath) does not exist",
+        file: pattern)
+    }
+    let parts = Array(components.dropFirst(fixed.count))
+    let base = rootPath.hasSuffix("/") ? rootPath : "\(rootPath)/"
+    let matches = try allFiles(inFolder: rootPath).filter { file in
+      let relative = file.dropFirst(base.count).split(separator: "/").map(String.init)
+      return fits(relative[...], parts[...])
+    }
+    if matches.isEmpty {
+      throw DataReadError(.noFiles, "no file matches the pattern", file: pattern)
+    }
+    for file in matches { try refuseUnsupported(file) }
+    return fixed.isEmpty ? matches.map { String($0.dropFirst(base.count)) } : matches
+  }
+
+  /// Matches path components, `**` standing for any number of them.
+  private static func fits(_ path: ArraySlice<String>, _ pattern: ArraySlice<String>) -> Bool {
+    guard let first = pattern.first else { return path.isEmpty }
+    if first == "**" {
+      return fits(path, pattern.dropFirst())
+        || (!path.isEmpty && fits(path.dropFirst(), pattern))
+    }
+    guard let component = path.first, fnmatch(first, component, FNM_PERIOD) == 0 else {
+      return false
+    }
+    return fits(path.dropFirst(), pattern.dropFirst())
+  }
+
+  /// All files below a folder in order of their names' bytes, hidden ones left out.
+  private static func allFiles(inFolder folder: String) throws(DataReadError) -> [String] {
+    var files: [String] = []
+    var visited: Set<String> = []
+    try collect(folder, into: &files, visited: &visited)
+    return files
+  }
+
+  private static func collect(
+    _ folder: String, into files: inout [String], visited: inout Set<String>
+  ) throws(DataReadError) {
+    // A link that leads back up must not be followed forever.
+    let real = URL(fileURLWithPath: folder).resolvingSymlinksInPath().path
+    guard visited.insert(real).inserted else { return }
+    let names: [String]
+    do {
+      names = try FileManager.default.contentsOfDirectory(atPath: folder)
+    } catch {
+      throw DataReadError(
+        .unreadableFile, "the folder cannot be listed: \(error.localizedDescription)", file: folder)
+    }
+    let base = folder.hasSuffix("/") ? folder : "\(folder)/"
+    let visible = names.filter { !$0.hasPrefix(".") }
+    for name in visible.sorted(by: { $0.utf8.lexicographicallyPrecedes($1.utf8) }) {
+      let path = "\(base)\(name)"
+      var isFolder: ObjCBool = false
+      guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else { continue }
+      if isFolder.boolValue {
+        try collect(path, into: &files, visited: &visited)
+      } else {
+        files.append(path)
+      }
+    }
+  }
+}
+
+// MARK: - Unsupported files
+
+extension FileFinder {
+  private static func refuseUnsupported(_ path: String) throws(DataReadError) {
+    if FileKind(path: path) != nil { return }
+    if let command = conversionCommand(for: path) {
+      throw DataReadError(
+        .unsupportedFile, "this kind of file is not read; convert it to JSONL: \(command)",
+        file: path)
+    }
+    throw DataReadError(
+      .unsupportedFile, "unknown kind of file; known are \(FileKind.knownNames)", file: path)
+  }
+
+  /// The shell command that turns a table into JSONL, nil for other kinds of files.
+  private static func conversionCommand(for path: String) -> String? {
+    let url = URL(fileURLWithPath: path)
+    let output = shellQuoted("\(path.dropLast(url.pathExtension.count))jsonl")
+    let write = "to_json(sys.argv[2], orient='records', lines=True, force_ascii=False)"
+    let code: String
+    switch url.pathExtension.lowercased() {
+    case "parquet": code = "import sys, pandas; pandas.read_parquet(sys.argv[1]).\(write)"
+    case "csv": code = "import sys, pandas; pandas.read_csv(sys.argv[1]).\(write)"
+    case "tsv": code = "import sys, pandas; pandas.read_csv(sys.argv[1], sep='\\t').\(write)"
+    case "arrow":
+      code =
+        "import sys, datasets; "
+        + "datasets.Dataset.from_file(sys.argv[1]).to_json(sys.argv[2], force_ascii=False)"
+    default: return nil
+    }
+    return "python3 -c \"\(code)\" \(shellQuoted(path)) \(output)"
+  }
+
+  private static func shellQuoted(_ text: String) -> String {
+    "'\(text.replacing("'", with: "'\\''"))'"
+  }
+}

@@ -1,0 +1,167 @@
+public import Torch
+public import XTunerNN
+
+// Shape legend for this file:
+//   T tokens   D hidden   E experts   K experts a token
+
+/// Chooses the experts of each token and how much each contributes.
+///
+/// Weights, scores and mixing weights are float32 whatever the activation dtype: in bfloat16
+/// near-ties are rounded together, and the same token may then route differently on two ranks.
+public final class Router: Module {
+  /// How scores become a choice.
+  public struct Options: Sendable {
+    /// What is done to the logits.
+    public enum Scoring: Sendable {
+      /// A softmax over all experts.
+      case softmax
+      /// A sigmoid for each expert.
+      case sigmoid
+      /// Top-k of the logits, then a softmax over the chosen ones.
+      case softmaxAfterTopK
+    }
+
+    /// What is done to the logits.
+    public var scoring: Scoring
+    /// Experts.
+    public var expertCount: Int
+    /// Experts a token.
+    public var expertsPerToken: Int
+    /// Whether the chosen weights are divided by their sum.
+    public var normalizesWeights: Bool
+    /// Factor of the weights.
+    public var scalingFactor: Double
+    /// Groups of experts, of which `keptGroupCount` may be chosen from; 1 for no groups.
+    public var groupCount: Int
+    /// Groups that experts are chosen from.
+    public var keptGroupCount: Int
+
+    /// All parts of the rule.
+    public init(
+      scoring: Scoring, expertCount: Int, expertsPerToken: Int, normalizesWeights: Bool,
+      scalingFactor: Double = 1, groupCount: Int = 1, keptGroupCount: Int = 1
+    ) {
+      self.scoring = scoring
+      self.expertCount = expertCount
+      self.expertsPerToken = expertsPerToken
+      self.normalizesWeights = normalizesWeights
+      self.scalingFactor = scalingFactor
+      self.groupCount = groupCount
+      self.keptGroupCount = keptGroupCount
+    }
+  }
+
+  /// The result of one pass.
+  public struct Output {
+    /// Mixing weights, `[T, K]` float32, differentiable.
+    public let weightsTK: Tensor
+    /// Logits, `[T, E]` float32.
+    public let logitsTE: Tensor
+    /// Scores of all experts, `[T, E]` float32: what the balance loss averages.
+    public let scoresTE: Tensor
+    /// The choice, with the orders derived from it.
+    public let routing: RoutingRecord
+  }
+
+  let weight: Parameter
+  let bias: Parameter?
+  let selectionBias: Parameter?
+  let options: Options
+
+  /// Declares the weight `[E, D]` float32 and, where asked for, biases.
+  public init(
+    _ name: String, hiddenSize: Int, options: Options, hasBias: Bool = false,
+    hasSelectionBias: Bool = false, standardDeviation: Double
+  ) {
+    self.options = options
+    self.weight = Parameter(
+      "\(name).weight", shape: [options.expertCount, hiddenSize], kind: .matrix,
+      initializer: .normal(standardDeviation: standardDeviation), precision: .full)
+    self.bias =
+      hasBias
+      ? Parameter(
+        "\(name).bias", shape: [options.expertCount], kind: .bias, initializer: .zeros,
+        precision: .full) : nil
+    self.selectionBias =
+      hasSelectionBias
+      ? Parameter(
+        "\(name).selectionBias", shape: [options.expertCount], kind: .bias, initializer: .zeros,
+        role: .replicated, precision: .full) : nil
+  }
+
+  /// The weight and biases.
+  public var parameters: [Parameter] {
+    [weight] + (bias.map { [$0] } ?? []) + (selectionBias.map { [$0] } ?? [])
+  }
+
+  /// Routes `hiddenTD`; with `stored` the experts are those of an earlier pass and only the weights
+  /// are computed.
+  public func callAsFunction(_ hiddenTD: Tensor, stored: RoutingRecord?) -> Output {
+    let logitsTE = Tensor.linear(hiddenTD.to(.float32), weight: weight.value, bias: bias?.value)
+    let scoresTE =
+      switch options.scoring {
+      case .softmax, .softmaxAfterTopK: logitsTE.softmax(dim: -1)
+      case .sigmoid: logitsTE.sigmoid()
+      }
+    let routing = stored ?? makeRouting(expertsTK: chosenExperts(scoresTE, logitsTE))
+    var weightsTK: Tensor
+    switch options.scoring {
+    case .softmax, .sigmoid:
+      weightsTK = scoresTE.gathered(dim: 1, index: routing.expertsTK, sparseGradient: false)
+    case .softmaxAfterTopK:
+      weightsTK = logitsTE.gathered(dim: 1, index: routing.expertsTK, sparseGradient: false)
+        .softmax(dim: -1)
+    }
+    if options.normalizesWeights {
+      // 1e-20 as in the published sigmoid routers, where all chosen scores may underflow.
+      let sum = weightsTK.sum(dims: [-1], keepDim: true)
+      weightsTK = weightsTK / (options.scoring == .sigmoid ? sum.adding(scalar: 1e-20) : sum)
+    }
+    if options.scalingFactor != 1 { weightsTK = weightsTK * options.scalingFactor }
+    return Output(weightsTK: weightsTK, logitsTE: logitsTE, scoresTE: scoresTE, routing: routing)
+  }
+
+  /// The chosen experts, `[T, K]`; no gradient flows through a choice.
+  private func chosenExperts(_ scoresTE: Tensor, _ logitsTE: Tensor) -> Tensor {
+    withoutGradients {
+      var selectionTE = options.scoring == .softmaxAfterTopK ? logitsTE : scoresTE
+      if let selectionBias { selectionTE = selectionTE + selectionBias.value }
+      if options.groupCount > 1 { selectionTE = maskedToBestGroups(selectionTE) }
+      return selectionTE.topK(options.expertsPerToken, dim: -1, isLargest: true, isSorted: true)
+        .indices
+    }
+  }
+
+  /// Scores outside the best groups become -infinity; a group's score is the sum of its two best.
+  private func maskedToBestGroups(_ scoresTE: Tensor) -> Tensor {
+    let (tokenCount, groups) = (scoresTE.size(0), options.groupCount)
+    let grouped = scoresTE.view([tokenCount, groups, options.expertCount / groups])
+    let groupScores = grouped.topK(2, dim: -1, isLargest: true, isSorted: false).values
+      .sum(dims: [-1])
+    let kept = groupScores.topK(options.keptGroupCount, dim: -1, isLargest: true, isSorted: false)
+      .indices
+    let isHidden = Tensor.ones([tokenCount, groups], dtype: .bool, device: scoresTE.device)
+    isHidden.scatter(dim: 1, index: kept, value: 0)
+    return grouped.maskedFill(where: isHidden.unsqueezed(dim: 2), value: .real(-.infinity))
+      .view([tokenCount, options.expertCount])
+  }
+
+  private func makeRouting(expertsTK: Tensor) -> RoutingRecord {
+    withoutGradients {
+      let shape = expertsTK.shape
+      let flat = expertsTK.reshaped([-1])
+      let order = flat.argSorted(isStable: true, dim: 0, isDescending: false)
+      let rowCount = flat.size(0)
+      let rowOfSlot = order.zerosLike()
+      rowOfSlot.scatter(
+        dim: 0, index: order,
+        source: Tensor.arange(from: 0, to: .integer(rowCount), step: 1, dtype: .int64))
+      let counts = flat.binCount(minimumLength: options.expertCount)
+      return RoutingRecord(
+        expertsTK: expertsTK,
+        tokenOfRow: order.floorDivided(by: .integer(shape[1])),
+        rowOfSlotTK: rowOfSlot.view(shape),
+        offsetsE: counts.cumulativeSum(dim: 0, dtype: nil), countsE: counts)
+    }
+  }
+}

@@ -1,0 +1,233 @@
+import Foundation
+
+/// Reading of `config.json`.
+extension ModelConfiguration {
+  /// The configuration in a Hugging Face folder, or in a `config.json` named directly.
+  ///
+  /// - Parameter path: a folder that holds `config.json`, or the file.
+  /// - Throws: `ModelConfigurationError` with every problem of the file.
+  public init(path: String) throws(ModelConfigurationError) {
+    var isFolder: ObjCBool = false
+    let exists = FileManager.default.fileExists(atPath: path, isDirectory: &isFolder)
+    let file = exists && isFolder.boolValue ? "\(path)/config.json" : path
+    let text: Data
+    do {
+      text = try Data(contentsOf: URL(fileURLWithPath: file))
+    } catch {
+      let reason = "cannot be read; a Hugging Face model folder holds one"
+      throw ModelConfigurationError(file: file, problems: [.init(key: "", reason: reason)])
+    }
+    try self.init(parsing: text, file: file)
+  }
+
+  /// The configuration in the text of a `config.json`, in the hub's or transformers 5's spelling.
+  ///
+  /// - Parameters:
+  ///   - text: the bytes of the file.
+  ///   - file: what messages call it.
+  /// - Throws: `ModelConfigurationError` with every problem of the file.
+  public init(
+    parsing text: some Collection<UInt8>, file: String
+  ) throws(ModelConfigurationError) {
+    let document: JSONDocument
+    do {
+      document = try JSONDocument(parsing: text)
+    } catch {
+      throw ModelConfigurationError(
+        file: file, problems: [.init(key: "", reason: "not valid JSON: \(error)")])
+    }
+    guard let object = document.object else {
+      let reason = "must be a JSON object, is \(document.kind)"
+      throw ModelConfigurationError(file: file, problems: [.init(key: "", reason: reason)])
+    }
+    try self.init(object: object, file: file)
+  }
+
+  private init(object: JSONObject, file: String) throws(ModelConfigurationError) {
+    var reader = ConfigurationReader(object)
+    guard let family = Self.readFamily(from: &reader) else {
+      throw ModelConfigurationError(file: file, problems: reader.problems)
+    }
+    self = Self.readQwen3(family: family, from: &reader)
+    source = object
+
+    let problems =
+      reader.problems
+      + consistencyProblems().filter { reader.rejectedKeys.isDisjoint(with: $0.keys) }
+      .map(\.problem).map { .init(key: Self.spelling(of: $0.key, in: object), reason: $0.reason) }
+    guard problems.isEmpty else {
+      throw ModelConfigurationError(file: file, problems: Self.inFileOrder(problems, of: object))
+    }
+  }
+
+  /// A key of the hub as the file spells it.
+  private static func spelling(of key: String, in object: JSONObject) -> String {
+    let first = key.prefix { $0 != "." }
+    guard object[String(first)] == nil else { return key }
+    switch first {
+    case "num_experts" where object["num_local_experts"] != nil: return "num_local_experts"
+    case "rope_theta" where object["rope_parameters"] != nil: return "rope_parameters.rope_theta"
+    case "rope_scaling": return "rope_parameters\(key.dropFirst(first.count))"
+    default: return key
+    }
+  }
+
+  /// Problems of absent keys come last.
+  private static func inFileOrder(
+    _ problems: [ModelConfigurationError.Problem], of object: JSONObject
+  ) -> [ModelConfigurationError.Problem] {
+    func position(_ problem: ModelConfigurationError.Problem) -> Int {
+      let key = problem.key.split(separator: ".").first.map(String.init)
+      return object.keys.firstIndex { $0 == key } ?? object.count
+    }
+    return problems.enumerated()
+      .sorted { (position($0.element), $0.offset) < (position($1.element), $1.offset) }
+      .map(\.element)
+  }
+
+  private static func readFamily(from reader: inout ConfigurationReader) -> ModelFamily? {
+    let modelType = reader.optionalString("model_type")
+    let architectures = reader.optionalStrings("architectures") ?? []
+    guard reader.problems.isEmpty else { return nil }
+    let byType = modelType.flatMap { ModelFamily(rawValue: $0) }
+    let byArchitecture = ModelFamily.allCases.first { architectures.contains($0.architecture) }
+
+    let supported = ModelFamily.allCases
+      .map { "\($0.architecture) (model_type \($0.modelType))" }.joined(separator: ", ")
+    if modelType == nil && architectures.isEmpty {
+      reader.reject("model_type", "is missing, as is architectures; supported: \(supported)")
+      return nil
+    }
+    let name = architectures.isEmpty ? "" : architectures.joined(separator: ", ")
+    if modelType != nil && byType == nil || byType == nil && byArchitecture == nil
+      || !architectures.isEmpty && byArchitecture == nil
+    {
+      let type = modelType.map { name.isEmpty ? "model_type \($0)" : " (model_type \($0))" } ?? ""
+      reader.reject(
+        architectures.isEmpty ? "model_type" : "architectures",
+        "\(name)\(type) is not supported; supported: \(supported)")
+      return nil
+    }
+    if let byType, let byArchitecture, byType != byArchitecture {
+      reader.reject(
+        "architectures",
+        "\(name) contradicts model_type \(byType.modelType), which goes with "
+          + byType.architecture)
+      return nil
+    }
+    return byType ?? byArchitecture
+  }
+
+  private static func readQwen3(
+    family: ModelFamily, from reader: inout ConfigurationReader
+  ) -> ModelConfiguration {
+    refuseUnsupportedSettings(in: &reader)
+    let hiddenSize = reader.integer("hidden_size")
+    let layerCount = readLayerCount(from: &reader)
+    let headSize = reader.integer("head_dim")
+    let maximumPositionCount = reader.integer("max_position_embeddings")
+    let hasBias = reader.boolean("attention_bias", default: false)
+    var attention = GroupedQueryAttention(
+      headCount: reader.integer("num_attention_heads"),
+      keyValueHeadCount: reader.integer("num_key_value_heads"), headSize: headSize,
+      normalizesQueryAndKey: true, hasInputBias: hasBias, hasOutputBias: hasBias)
+    let windows = readSlidingWindows(family: family, layerCount: layerCount, from: &reader)
+    let intermediateSize =
+      family == .qwen3
+      ? reader.integer("intermediate_size")
+      : reader.integer("intermediate_size", default: 0)
+    let feedForwards = readFeedForwards(
+      family: family, layerCount: layerCount, intermediateSize: intermediateSize, from: &reader)
+    let layers = zip(windows, feedForwards).map { window, feedForward in
+      attention.slidingWindow = window
+      return DecoderLayerConfiguration(
+        attention: .groupedQuery(attention), feedForward: feedForward)
+    }
+    return ModelConfiguration(
+      family: family, vocabularySize: reader.integer("vocab_size"), hiddenSize: hiddenSize,
+      intermediateSize: intermediateSize, layers: layers,
+      rotary: RotaryConfiguration(
+        reading: &reader, rotatedSize: headSize, maximumPositionCount: maximumPositionCount),
+      normEpsilon: reader.real("rms_norm_eps"),
+      // False is the class default of both transformers 4 and 5 for this family.
+      tiesEmbeddings: reader.boolean("tie_word_embeddings", default: false),
+      maximumPositionCount: maximumPositionCount,
+      initializerRange: reader.real("initializer_range", default: 0.02),
+      beginTokenID: reader.optionalInteger("bos_token_id"),
+      endTokenIDs: readEndTokens(from: &reader),
+      paddingTokenID: reader.optionalInteger("pad_token_id"),
+      weightType: readWeightType(from: &reader),
+      balanceLossCoefficient: family == .qwen3MoE
+        ? reader.real("router_aux_loss_coef", default: 0.001) : 0)
+  }
+
+  private static func refuseUnsupportedSettings(in reader: inout ConfigurationReader) {
+    let activation = reader.string("hidden_act", default: "silu")
+    if activation != "silu" && !activation.isEmpty {
+      reader.reject("hidden_act", "must be silu, the activation of this family, is \(activation)")
+    }
+    let dropout = reader.real("attention_dropout", default: 0)
+    if dropout != 0 && !reader.rejectedKeys.contains("attention_dropout") {
+      reader.reject("attention_dropout", "must be 0, is \(dropout); dropout is not supported")
+    }
+    if reader.value(["quantization_config"]) != nil {
+      reader.reject(
+        "quantization_config",
+        "quantised weights are not supported; use the bfloat16 release of the model")
+    }
+  }
+
+  private static func readLayerCount(from reader: inout ConfigurationReader) -> Int {
+    let count = reader.integer("num_hidden_layers")
+    guard (1...ConfigurationLimit.layerCount).contains(count) else {
+      reader.reject(
+        "num_hidden_layers", "must be between 1 and \(ConfigurationLimit.layerCount), is \(count)")
+      return 1
+    }
+    return count
+  }
+
+  private static func readFeedForwards(
+    family: ModelFamily, layerCount: Int, intermediateSize: Int,
+    from reader: inout ConfigurationReader
+  ) -> [FeedForwardConfiguration] {
+    let dense = FeedForwardConfiguration.dense(intermediateSize: intermediateSize)
+    guard family == .qwen3MoE else { return Array(repeating: dense, count: layerCount) }
+    let mixture = FeedForwardConfiguration.mixture(
+      MixtureConfiguration(
+        expertCount: reader.integer("num_experts", "num_local_experts"),
+        expertsPerToken: reader.integer("num_experts_per_tok"),
+        expertSize: reader.integer("moe_intermediate_size"),
+        router: RouterConfiguration(
+          scoring: .softmax, normalizesWeights: reader.boolean("norm_topk_prob"))))
+    let denseLayers = reader.optionalIntegers("mlp_only_layers") ?? []
+    for layer in denseLayers where !(0..<layerCount).contains(layer) {
+      reader.reject(
+        "mlp_only_layers", "must list layers from 0 to \(layerCount - 1), has \(layer)")
+    }
+    var step = reader.integer("decoder_sparse_step", default: 1)
+    if step < 1 {
+      reader.reject("decoder_sparse_step", "must be at least 1, is \(step)")
+      step = 1
+    }
+    return (0..<layerCount).map { layer in
+      !denseLayers.contains(layer) && (layer + 1).isMultiple(of: step) ? mixture : dense
+    }
+  }
+
+  private static func readEndTokens(from reader: inout ConfigurationReader) -> [Int] {
+    guard let value = reader.value(["eos_token_id"]) else { return [] }
+    if value.array != nil { return reader.optionalIntegers("eos_token_id") ?? [] }
+    return reader.optionalInteger("eos_token_id").map { [$0] } ?? []
+  }
+
+  private static func readWeightType(from reader: inout ConfigurationReader) -> String {
+    let name = reader.string("torch_dtype", "dtype", default: "bfloat16")
+    let known = ["bfloat16", "float16", "float32"]
+    if !name.isEmpty && !known.contains(name) {
+      reader.reject(
+        "torch_dtype", "must be one of \(known.joined(separator: ", ")), is \(name)")
+    }
+    return name
+  }
+}

@@ -1,0 +1,25 @@
+public import Torch
+
+/// The dense gated feed-forward layer: `down( silu(gate x) * up x )`.
+public final class FeedForward: Module {
+  let gateUp: Linear
+  let down: Linear
+
+  /// Declares the weights; gate and up are one matrix, gate rows first.
+  public init(_ name: String, hiddenSize: Int, intermediateSize: Int, standardDeviation: Double) {
+    self.gateUp = Linear(
+      "\(name).gateUp", inputSize: hiddenSize, outputSize: 2 * intermediateSize,
+      standardDeviation: standardDeviation)
+    self.down = Linear(
+      "\(name).down", inputSize: intermediateSize, outputSize: hiddenSize,
+      standardDeviation: standardDeviation)
+  }
+
+  /// The weights.
+  public var parameters: [Parameter] { gateUp.parameters + down.parameters }
+
+  /// Returns `[T, hidden]` for `x` of `[T, hidden]`.
+  public func callAsFunction(_ x: Tensor) -> Tensor {
+    down(gateUp(x).swiGLU())
+  }
+}

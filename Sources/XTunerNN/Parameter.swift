@@ -1,0 +1,88 @@
+public import Torch
+
+/// A trained tensor of a model: declared with its shape and role first, given memory later.
+///
+/// A model is built without memory, so that an engine can plan where each parameter lives before
+/// anything is loaded. The engine then sets ``value`` to a view into a flat buffer.
+public final class Parameter {
+  /// Over which ranks a parameter is spread; given where it is created, never read out of its name.
+  public enum Role: Sendable {
+    /// Sharded over all ranks.
+    case dense
+    /// Spread by whole experts (its first dim), then sharded.
+    case expert
+    /// The same on every rank.
+    case replicated
+  }
+
+  /// The precision that the forward pass reads.
+  public enum Precision: Sendable {
+    /// The run's compute dtype, such as bfloat16.
+    case compute
+    /// float32, whatever the compute dtype (routers).
+    case full
+  }
+
+  /// What the numbers are, which decides whether weight decay applies.
+  public enum Kind: Sendable {
+    case matrix
+    case embedding
+    case norm
+    case bias
+  }
+
+  /// The first values of a model trained from scratch.
+  public enum Initializer: Sendable {
+    /// Independent normal numbers with mean 0.
+    case normal(standardDeviation: Double)
+    case zeros
+    case ones
+  }
+
+  /// Unique in the model, such as `layers.3.attention.query.weight`.
+  public let name: String
+  /// The shape of the whole parameter.
+  public let shape: [Int]
+  /// Over which ranks it is spread.
+  public let role: Role
+  /// The precision of ``value``.
+  public let precision: Precision
+  /// What the numbers are.
+  public let kind: Kind
+  /// The first values.
+  public let initializer: Initializer
+
+  private var storage: Tensor?
+
+  /// Declares a parameter; it has no memory yet.
+  public init(
+    _ name: String, shape: [Int], kind: Kind, initializer: Initializer, role: Role = .dense,
+    precision: Precision = .compute
+  ) {
+    self.name = name
+    self.shape = shape
+    self.kind = kind
+    self.initializer = initializer
+    self.role = role
+    self.precision = precision
+  }
+
+  /// The tensor that forward passes read. Setting it checks the shape; reading it before it was set
+  /// stops the process.
+  public var value: Tensor {
+    get {
+      guard let storage else { preconditionFailure("\(name) has no memory yet") }
+      return storage
+    }
+    set {
+      precondition(newValue.shape == shape, "\(name) is \(shape), the tensor \(newValue.shape)")
+      storage = newValue
+    }
+  }
+
+  /// Whether ``value`` can be read.
+  public var hasValue: Bool { storage != nil }
+
+  /// The number of elements.
+  public var elementCount: Int { shape.reduce(1, *) }
+}

@@ -1,0 +1,21 @@
+public import Torch
+
+/// Root-mean-square normalisation over the last dim, with the mean in float32.
+public final class RMSNorm: Module {
+  let weight: Parameter
+  let epsilon: Double
+
+  /// Declares the weight `[size]`, ones.
+  public init(_ name: String, size: Int, epsilon: Double) {
+    self.weight = Parameter("\(name).weight", shape: [size], kind: .norm, initializer: .ones)
+    self.epsilon = epsilon
+  }
+
+  /// The weight.
+  public var parameters: [Parameter] { [weight] }
+
+  /// Returns a tensor of the shape and dtype of `x`, `[..., size]`.
+  public func callAsFunction(_ x: Tensor) -> Tensor {
+    x.rmsNorm(weight: weight.value, epsilon: epsilon)
+  }
+}

@@ -1,0 +1,91 @@
+internal import Foundation
+
+/// The files that define a tokenizer, as bytes.
+struct TokenizerFiles: Sendable {
+  /// Folder they were read from, nil for a tokenizer made in memory.
+  var folder: String?
+  /// `tokenizer.json` or the tiktoken file, as the caller would name it in messages.
+  var path: String
+  /// Name to save the defining file under.
+  var name: String
+  var bytes: [UInt8]
+  /// Bytes of `tokenizer_config.json` beside it, if there is one.
+  var configuration: [UInt8]?
+
+  static let configurationName = "tokenizer_config.json"
+  private static let candidates = ["tokenizer.json", "tiktoken.model", "qwen.tiktoken"]
+
+  var configurationPath: String { folder.map { "\($0)/\(Self.configurationName)" } ?? "" }
+
+  /// Reads a folder or a file.
+  init(path: String) throws(TokenizerError) {
+    var isFolder: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
+      throw TokenizerError(
+        .unreadable, file: path,
+        "does not exist; give a folder with tokenizer.json or tiktoken.model, or such a file")
+    }
+    var file = path
+    if isFolder.boolValue {
+      let found = Self.candidates.first {
+        FileManager.default.fileExists(atPath: "\(path)/\($0)")
+      }
+      guard let found else {
+        throw TokenizerError(
+          .unreadable, file: path,
+          "holds none of \(Self.candidates.joined(separator: ", "))")
+      }
+      file = "\(path)/\(found)"
+    }
+    let url = URL(fileURLWithPath: file)
+    let folder = url.deletingLastPathComponent().path
+    self.path = file
+    self.folder = folder
+    name = url.lastPathComponent
+    bytes = try Self.read(file)
+    let configuration = "\(folder)/\(Self.configurationName)"
+    if name != Self.configurationName, FileManager.default.fileExists(atPath: configuration) {
+      self.configuration = try Self.read(configuration)
+    }
+  }
+
+  /// Files made in memory; `path` is for messages.
+  init(path: String, name: String, bytes: [UInt8], configuration: [UInt8]?) {
+    self.path = path
+    self.name = name
+    self.bytes = bytes
+    self.configuration = configuration
+  }
+
+  /// Whether the defining file is a list of ranks rather than JSON.
+  var isTiktoken: Bool { name.hasSuffix(".tiktoken") || name == "tiktoken.model" }
+
+  static func read(_ path: String) throws(TokenizerError) -> [UInt8] {
+    do {
+      return Array(try Data(contentsOf: URL(fileURLWithPath: path)))
+    } catch {
+      throw TokenizerError(.unreadable, file: path, "cannot be read: \(error)")
+    }
+  }
+
+  /// Writes `bytes` to `path` through a temporary file, so that no half file is ever seen.
+  static func write(_ bytes: [UInt8], to path: String) throws(TokenizerError) {
+    do {
+      let url = URL(fileURLWithPath: path)
+      try FileManager.default.createDirectory(
+        at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
+      try Data(bytes).write(to: url, options: .atomic)
+    } catch {
+      throw TokenizerError(.unreadable, file: path, "cannot be written: \(error)")
+    }
+  }
+
+  /// Writes the files into `folder`, which is made if needed.
+  func save(to folder: String) throws(TokenizerError) {
+    let isJSON = !isTiktoken
+    try Self.write(bytes, to: "\(folder)/\(isJSON ? "tokenizer.json" : name)")
+    if let configuration {
+      try Self.write(configuration, to: "\(folder)/\(Self.configurationName)")
+    }
+  }
+}

@@ -1,0 +1,224 @@
+internal import Crypto
+internal import Foundation
+internal import Synchronization
+
+/// Byte-pair encoding of text as Hugging Face `tokenizers` and tiktoken do it, id for id.
+///
+/// All methods may be called from many threads at once.
+public final class Tokenizer: Sendable {
+  let files: TokenizerFiles
+  let parts: TokenizerParts
+  private let rawMatcher: AddedTokenMatcher
+  private let normalizedMatcher: AddedTokenMatcher
+  private let addedByID: [Int32: AddedToken]
+  /// What each added token becomes in decoded text: as the reference, normalised tokens the
+  /// normalised way.
+  private let addedSpellings: [Int32: [UInt8]]
+  private let addedByContent: [String: Int32]
+  private let pool = Mutex<[EncodingScratch]>([])
+
+  /// One more than the largest id. A model may have more rows than this.
+  public let vocabularySize: Int
+  /// SHA-256 of the defining files' bytes as lower-case hexadecimal digits, for cache keys.
+  public let contentHash: String
+
+  /// Reads a folder with `tokenizer.json` or `tiktoken.model`, or such a file.
+  ///
+  /// A tiktoken file needs a family: from `tokenizer_config.json` beside it or from the file's name.
+  public convenience init(path: String) throws(TokenizerError) {
+    try self.init(files: TokenizerFiles(path: path), family: nil)
+  }
+
+  /// Reads a folder or file; `family` names the split pattern of a tiktoken file.
+  public convenience init(path: String, family: TokenizerFamily) throws(TokenizerError) {
+    try self.init(files: TokenizerFiles(path: path), family: family)
+  }
+
+  /// Reads the contents of a `tokenizer.json`; `name` stands for the file in errors.
+  public convenience init(
+    tokenizerJSON bytes: [UInt8], configurationJSON: [UInt8]? = nil, name: String
+  ) throws(TokenizerError) {
+    try self.init(
+      files: TokenizerFiles(
+        path: name, name: "tokenizer.json", bytes: bytes, configuration: configurationJSON),
+      family: nil)
+  }
+
+  init(files: TokenizerFiles, family: TokenizerFamily?) throws(TokenizerError) {
+    let parts = try TokenizerParts(files, family: family)
+    self.files = files
+    self.parts = parts
+    let matcher = PatternMatcher()
+    var spellings: [Int32: [UInt8]] = [:]
+    for token in parts.added {
+      let content = Array(token.content.utf8)
+      let normalized = content.withUnsafeBufferPointer {
+        token.isNormalized ? parts.normalizer?.apply($0, matcher: matcher) : nil
+      }
+      spellings[token.id] = normalized ?? content
+    }
+    addedSpellings = spellings
+    rawMatcher = AddedTokenMatcher(
+      parts.added.filter { !$0.isNormalized }, spelling: { spellings[$0.id] ?? [] })
+    normalizedMatcher = AddedTokenMatcher(
+      parts.added.filter(\.isNormalized), spelling: { spellings[$0.id] ?? [] })
+    var byID: [Int32: AddedToken] = [:]
+    var byContent: [String: Int32] = [:]
+    for token in parts.added {
+      byID[token.id] = token
+      byContent[token.content] = token.id
+    }
+    addedByID = byID
+    addedByContent = byContent
+    let largestAdded = parts.added.map { Int($0.id) + 1 }.max() ?? 0
+    vocabularySize = max(parts.model.vocabulary.idLimit, largestAdded)
+    var hash = SHA256()
+    hash.update(data: files.bytes)
+    if let configuration = files.configuration { hash.update(data: configuration) }
+    if let family { hash.update(data: Array(family.rawValue.utf8)) }
+    contentHash = hash.finalize().map { byte in
+      let hex = String(byte, radix: 16)
+      return hex.count == 1 ? "0" + hex : hex
+    }.joined()
+  }
+
+  /// The folder the tokenizer was read from; nil if it was made in memory.
+  public var folder: String? { files.folder }
+
+  /// Writes the defining file and `tokenizer_config.json`, if there is one, into `folder`.
+  public func save(to folder: String) throws(TokenizerError) { try files.save(to: folder) }
+
+  // MARK: - Single tokens
+
+  /// The id of `token`, added or of the vocabulary as its file spells it; nil if there is none.
+  public func id(of token: String) -> Int32? {
+    if let id = addedByContent[token] { return id }
+    if parts.model.holdsRawBytes {
+      guard let bytes = ByteAlphabet.decode(token) else { return nil }
+      return bytes.withUnsafeBufferPointer { parts.model.vocabulary.id(of: $0) }
+    }
+    return parts.model.vocabulary.id(of: token)
+  }
+
+  /// The token of `id` as its file spells it (byte alphabet for tiktoken); nil if there is none.
+  public func token(of id: Int32) -> String? {
+    if let added = addedByID[id] { return added.content }
+    guard let bytes = parts.model.vocabulary.bytes(of: id) else { return nil }
+    if parts.model.holdsRawBytes { return ByteAlphabet.encode(bytes) }
+    return String(decoding: bytes, as: UTF8.self)
+  }
+
+  /// Whether `id` is a special token, which `skipSpecialTokens` leaves out.
+  public func isSpecial(_ id: Int32) -> Bool { addedByID[id]?.isSpecial == true }
+
+  // MARK: - Encoding
+
+  /// The ids of `text`; with `addSpecialTokens` also those the post-processor puts around it.
+  public func encode(_ text: String, addSpecialTokens: Bool = false) -> [Int32] {
+    var text = text
+    return text.withUTF8 { encode(wellFormed: $0, addSpecialTokens) }
+  }
+
+  /// The ids of UTF-8 `bytes`; every ill-formed part counts as U+FFFD.
+  public func encode(
+    utf8 bytes: UnsafeBufferPointer<UInt8>, addSpecialTokens: Bool = false
+  ) -> [Int32] {
+    guard UTF8Text.firstInvalid(bytes) != nil else { return encode(wellFormed: bytes, addSpecialTokens) }
+    return UTF8Text.repaired(bytes).withUnsafeBufferPointer {
+      encode(wellFormed: $0, addSpecialTokens)
+    }
+  }
+
+  /// The ids of UTF-8 `bytes`; every ill-formed part counts as U+FFFD.
+  public func encode(
+    utf8 bytes: some Collection<UInt8>, addSpecialTokens: Bool = false
+  ) -> [Int32] {
+    let ids = bytes.withContiguousStorageIfAvailable {
+      encode(utf8: $0, addSpecialTokens: addSpecialTokens)
+    }
+    return ids
+      ?? Array(bytes).withUnsafeBufferPointer {
+        encode(utf8: $0, addSpecialTokens: addSpecialTokens)
+      }
+  }
+
+  private func encode(
+    wellFormed bytes: UnsafeBufferPointer<UInt8>, _ addSpecialTokens: Bool
+  ) -> [Int32] {
+    let scratch = pool.withLock { $0.popLast() } ?? EncodingScratch()
+    let output = scratch.output
+    if addSpecialTokens { for id in parts.postProcessor.before { output.append(id) } }
+    if parts.splitsLongText, bytes.count > LongText.chunkSize {
+      for chunk in LongText.chunks(of: bytes) { encode(chunk, scratch) }
+    } else {
+      encode(bytes, scratch)
+    }
+    if addSpecialTokens { for id in parts.postProcessor.after { output.append(id) } }
+    let ids = output.array
+    output.removeAll()
+    pool.withLock { $0.append(scratch) }
+    return ids
+  }
+
+  private func encode(_ bytes: UnsafeBufferPointer<UInt8>, _ scratch: EncodingScratch) {
+    let output = scratch.output
+    rawMatcher.forEachPart(
+      of: bytes, text: { encodePlain($0, scratch) }, token: { output.append($0) })
+  }
+
+  /// Encodes text without raw added tokens.
+  private func encodePlain(_ bytes: UnsafeBufferPointer<UInt8>, _ scratch: EncodingScratch) {
+    if let rewritten = parts.normalizer?.apply(bytes, matcher: scratch.matcher) {
+      rewritten.withUnsafeBufferPointer { encodeNormalized($0, scratch) }
+    } else {
+      encodeNormalized(bytes, scratch)
+    }
+  }
+
+  private func encodeNormalized(
+    _ bytes: UnsafeBufferPointer<UInt8>, _ scratch: EncodingScratch
+  ) {
+    let output = scratch.output
+    let model = parts.model
+    normalizedMatcher.forEachPart(
+      of: bytes,
+      text: { text in
+        parts.preTokenizer.forEachPiece(of: text, matcher: scratch.matcher) { piece in
+          model.encode(piece, scratch)
+        }
+      },
+      token: { output.append($0) })
+  }
+
+  // MARK: - Decoding
+
+  /// The text of `ids`; ill-formed bytes become U+FFFD, ids without a token are left out.
+  public func decode(_ ids: [Int32], skipSpecialTokens: Bool = false) -> String {
+    if parts.decoder.isConcatenation {
+      var bytes: [UInt8] = []
+      for id in ids { bytes += decodedBytes(of: id, skipSpecialTokens: skipSpecialTokens) }
+      return UTF8Text.string(bytes)
+    }
+    return parts.decoder.decode(
+      ids.compactMap { tokenBytes(of: $0, skipSpecialTokens: skipSpecialTokens) })
+  }
+
+  /// Makes a decoder for ids that arrive one by one.
+  public func makeStreamDecoder(skipSpecialTokens: Bool) -> StreamDecoder {
+    StreamDecoder(tokenizer: self, skipSpecialTokens: skipSpecialTokens)
+  }
+
+  /// The bytes that `id` adds to the text; only where the decoder is a concatenation.
+  func decodedBytes(of id: Int32, skipSpecialTokens: Bool) -> [UInt8] {
+    guard let token = tokenBytes(of: id, skipSpecialTokens: skipSpecialTokens) else { return [] }
+    // tiktoken files keep added tokens apart, so only those of tokenizer.json use the alphabet.
+    return TokenDecoder.bytes(of: token[...], isRaw: parts.model.holdsRawBytes)
+  }
+
+  private func tokenBytes(of id: Int32, skipSpecialTokens: Bool) -> [UInt8]? {
+    if let added = addedByID[id] {
+      return added.isSpecial && skipSpecialTokens ? nil : addedSpellings[id]
+    }
+    return parts.model.vocabulary.bytes(of: id).map { Array($0) }
+  }
+}

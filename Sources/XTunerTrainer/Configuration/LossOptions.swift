@@ -1,0 +1,51 @@
+/// The section `loss`: what is minimised.
+public struct LossOptions: Sendable, Equatable {
+  /// What a label weighs.
+  public enum Reduction: String, Sendable, CaseIterable {
+    /// Every label weighs 1.
+    case token
+    /// The labels of a sample together weigh 1.
+    case sample
+    /// A label weighs 1 / sqrt(labels of its sample).
+    case square
+  }
+
+  /// What a label weighs.
+  public var reduction = Reduction.token
+  /// Tokens whose logits exist at the same time.
+  public var chunkSize = 1024
+  /// Factor of the squared log of the softmax's denominator.
+  public var zLoss = 0.0
+  /// Factor of the experts' balance loss.
+  public var balanceLoss = 0.001
+  /// Factor of the routers' z-loss.
+  public var routerZLoss = 0.0
+
+  /// Creates the section with its defaults.
+  public init() {}
+}
+
+extension LossOptions: ConfigurationSection {
+  static let summary = "What is minimised."
+
+  static let fields: [ConfigurationField<Self>] = [
+    .init(
+      "reduction", \.reduction, .choice(),
+      """
+      What a label weighs: token gives each 1, sample gives each 1/n of its sample's n labels, \
+      square gives 1/sqrt(n). The divisor is the sum of weights of the whole step.
+      """),
+    .init(
+      "chunk_size", \.chunkSize, .integer(atLeast: 1),
+      "Tokens whose logits exist at the same time; bounds the memory of a large vocabulary."),
+    .init(
+      "z_loss", \.zLoss, .number(.nonNegative),
+      "Factor of the output z-loss, which keeps logits small; 0 is off."),
+    .init(
+      "balance_loss", \.balanceLoss, .number(.nonNegative),
+      "MoE: factor of the loss that spreads tokens over experts (alpha); 0 is off."),
+    .init(
+      "router_z_loss", \.routerZLoss, .number(.nonNegative),
+      "MoE: factor of the loss that keeps router logits small; 0 is off."),
+  ]
+}

@@ -1,0 +1,60 @@
+/// The section `model`: architecture, weights and compute type.
+public struct ModelOptions: Sendable, Equatable {
+  /// Where the weights come from.
+  public enum Weights: String, Sendable, CaseIterable {
+    /// The safetensors of `model.path`.
+    case load
+    /// Fresh weights from `run.seed`.
+    case random
+  }
+
+  /// Element type of activations and of the weights that kernels see.
+  public enum ComputeType: String, Sendable, CaseIterable {
+    /// 32-bit floating point.
+    case f32
+    /// bfloat16, over master weights in f32.
+    case bf16
+  }
+
+  /// Hugging Face folder that holds the architecture and, to be loaded, the weights.
+  public var path: String?
+  /// A published architecture by name.
+  public var preset: String?
+  /// The keys of a Hugging Face `config.json`, written in the configuration itself.
+  public var architecture: ConfigurationValue?
+  /// Keys of `config.json` that replace those of the folder or preset.
+  public var overrides: ConfigurationValue?
+  /// Where the weights come from; `nil` only before resolution.
+  public var weights: Weights?
+  /// Element type of the computation.
+  public var dtype = ComputeType.bf16
+
+  /// Creates the section with its defaults.
+  public init() {}
+}
+
+extension ModelOptions: ConfigurationSection {
+  static let summary = "Which model is trained. Give exactly one of path, preset, architecture."
+
+  static let fields: [ConfigurationField<Self>] = [
+    .init(
+      "path", \.path, .optional(.text("path")),
+      "Hugging Face folder: config.json, safetensors and usually the tokenizer."),
+    .init(
+      "preset", \.preset, .optional(.text("name")),
+      "Published architecture by name, such as qwen3-0.6b or qwen3-30b-a3b; weights are random."),
+    .init(
+      "architecture", \.architecture, .optional(.freeMapping),
+      "The keys of a Hugging Face config.json, written here; weights are random."),
+    .init(
+      "overrides", \.overrides, .optional(.freeMapping),
+      "Keys of config.json that replace those of the folder or preset, such as num_hidden_layers."),
+    .init(
+      "weights", \.weights, .optional(.choice()),
+      computedDefault: "load with model.path, random without",
+      "Where the weights come from: load reads the safetensors of path, random starts fresh."),
+    .init(
+      "dtype", \.dtype, .choice(),
+      "Element type of the computation. Master weights and optimizer states are always f32."),
+  ]
+}

@@ -1,0 +1,100 @@
+/// The section `optimizer`.
+public struct OptimizerOptions: Sendable, Equatable {
+  /// The update rule.
+  public enum Name: String, Sendable, CaseIterable {
+    /// Adam with decoupled weight decay.
+    case adamw
+  }
+
+  /// Decay rates of AdamW's two running means.
+  public struct Betas: Sendable, Equatable {
+    /// Decay rate of the mean of gradients.
+    public var first: Double
+    /// Decay rate of the mean of squared gradients.
+    public var second: Double
+
+    /// Pairs two decay rates.
+    public init(first: Double, second: Double) {
+      self.first = first
+      self.second = second
+    }
+  }
+
+  /// The update rule.
+  public var name = Name.adamw
+  /// Peak learning rate; 1e-5 suits fine-tuning, pre-training wants about 3e-4.
+  public var learningRate = 1e-5
+  /// Decoupled weight decay, applied as `learningRate * weightDecay`.
+  public var weightDecay = 0.01
+  /// Decay rates of the running means.
+  public var betas = Betas(first: 0.9, second: 0.95)
+  /// Added to the denominator of the update.
+  public var epsilon = 1e-8
+  /// Whether norms and biases decay too.
+  public var decaysNorms = false
+  /// Whether the embedding and the head decay too.
+  public var decaysEmbeddings = true
+
+  /// Creates the section with its defaults.
+  public init() {}
+}
+
+extension OptimizerOptions: ConfigurationSection {
+  static let summary = "How gradients change the weights."
+
+  static let fields: [ConfigurationField<Self>] = [
+    .init("name", \.name, .choice(), "The update rule."),
+    .init(
+      "learning_rate", \.learningRate, .number(.positive),
+      """
+      Learning rate at the schedule's peak. The default suits fine-tuning; training from random \
+      weights wants about 3e-4.
+      """),
+    .init(
+      "weight_decay", \.weightDecay, .number(.nonNegative),
+      "Decoupled weight decay: each step takes learning rate x weight_decay off a weight."),
+    .init(
+      "betas", \.betas, .betas,
+      "Decay rates of the running means of gradients and of squared gradients."),
+    .init(
+      "epsilon", \.epsilon, .number(.positive),
+      "Added to the root of the mean squared gradient in the update."),
+    .init(
+      "decay_norms", \.decaysNorms, .flag, "Whether norm weights and biases decay too."),
+    .init(
+      "decay_embeddings", \.decaysEmbeddings, .flag,
+      "Whether the embedding and the output head decay too."),
+  ]
+}
+
+extension ValueType where Value == OptimizerOptions.Betas {
+  /// Two numbers of at least 0 and below 1.
+  static var betas: Self {
+    let item: ConfigurationValue = .mapping([
+      .init("type", .text("number")), .init("minimum", .integer(0)),
+      .init("exclusiveMaximum", .integer(1)),
+    ])
+    return .init(
+      name: "list of two numbers from 0 to below 1",
+      schema: [
+        .init("type", .text("array")), .init("items", item), .init("minItems", .integer(2)),
+        .init("maxItems", .integer(2)),
+      ],
+      decode: { node throws(Rejection) in
+        let expected = "two numbers from 0 to below 1, such as [0.9, 0.95]"
+        guard case .list(let items) = node.content, items.count == 2 else {
+          throw Rejection(expected: expected, node: node)
+        }
+        var values: [Double] = []
+        for item in items {
+          let text = try plainText(item, expected: expected)
+          guard let value = ScalarSyntax.number(text), value >= 0, value < 1 else {
+            throw Rejection(expected: expected, node: item)
+          }
+          values.append(value)
+        }
+        return .init(first: values[0], second: values[1])
+      },
+      encode: { .list([.number($0.first), .number($0.second)]) })
+  }
+}

@@ -1,0 +1,60 @@
+/// The section `run`: identity and reproducibility of a run.
+public struct RunOptions: Sendable, Equatable {
+  /// Name of the run; empty only before resolution.
+  public var name = ""
+  /// The run directory; `nil` only before resolution.
+  public var directory: String?
+  /// Seed of weights, data order and sampling.
+  public var seed = 0
+  /// Threads of tensor operations; 0 for all cores.
+  public var threads = 0
+  /// Whether only reproducible kernels may run.
+  public var deterministic = false
+
+  /// Creates the section with its defaults.
+  public init() {}
+}
+
+extension RunOptions: ConfigurationSection {
+  static let summary = "What the run is called, where it lives, and what makes it reproducible."
+
+  static let fields: [ConfigurationField<Self>] = [
+    .init(
+      "name", \.name, .text("name"), computedDefault: "the configuration file's name",
+      "Name of the run, shown in logs and used for its directory."),
+    .init(
+      "directory", \.directory, .optional(.text("path")), computedDefault: "runs/NAME",
+      """
+      Run directory: configuration, metrics, log, checkpoints and export. Relative paths start \
+      where xtuner is started, as everywhere in this file.
+      """),
+    .init(
+      "seed", \.seed, .integer(atLeast: 0),
+      "Seed of random weights and of the order of the data."),
+    .init(
+      "threads", \.threads, .integer(atLeast: 0),
+      "CPU threads of tensor operations; 0 uses every core."),
+    .init(
+      "deterministic", \.deterministic, .flag,
+      "Use only kernels whose result does not vary between two runs; slower on some devices."),
+  ]
+}
+
+/// The section `tokenizer`.
+public struct TokenizerOptions: Sendable, Equatable {
+  /// Folder or file of the tokenizer; `nil` only before resolution.
+  public var path: String?
+
+  /// Creates the section with its defaults.
+  public init() {}
+}
+
+extension TokenizerOptions: ConfigurationSection {
+  static let summary = "How text becomes tokens."
+
+  static let fields: [ConfigurationField<Self>] = [
+    .init(
+      "path", \.path, .optional(.text("path")), computedDefault: "model.path",
+      "Hugging Face folder, tokenizer.json or tiktoken file.")
+  ]
+}

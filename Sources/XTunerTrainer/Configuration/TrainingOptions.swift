@@ -1,0 +1,103 @@
+/// The section `training`: length, batch and memory.
+public struct TrainingOptions: Sendable, Equatable {
+  /// Which layers run their forward pass again in the backward pass instead of keeping it.
+  public enum Recompute: Sendable, Equatable {
+    /// No layer.
+    case none
+    /// Every layer.
+    case full
+    /// This share of the layers, above 0 and below 1.
+    case ratio(Double)
+  }
+
+  /// Optimizer steps of the run.
+  public var steps: Int?
+  /// Passes over the training data, when `steps` is not given.
+  public var epochs: Int?
+  /// Packs of one optimizer step.
+  public var packsPerStep = 8
+  /// Packs that run through the model together.
+  public var microBatchPacks = 1
+  /// Gradients are scaled down to this norm; `nil` for no clipping.
+  public var maxGradientNorm: Double? = 1.0
+  /// A step whose gradient norm is above this is not applied; `nil` applies every finite step.
+  public var skipThreshold: Double?
+  /// Which layers are recomputed.
+  public var recompute = Recompute.none
+
+  /// Creates the section with its defaults.
+  public init() {}
+}
+
+extension TrainingOptions: ConfigurationSection {
+  static let summary = "How long to train and on how much at once. Give one of steps and epochs."
+
+  static let fields: [ConfigurationField<Self>] = [
+    .init(
+      "steps", \.steps, .optional(.integer(atLeast: 1)),
+      "Optimizer steps of the run; the data is repeated as often as needed."),
+    .init(
+      "epochs", \.epochs, .optional(.integer(atLeast: 1)),
+      "Passes over the training data, instead of steps."),
+    .init(
+      "packs_per_step", \.packsPerStep, .integer(atLeast: 1),
+      """
+      Packs of one optimizer step (the global batch): at most \
+      packs_per_step x data.sequence_length tokens.
+      """),
+    .init(
+      "micro_batch_packs", \.microBatchPacks, .integer(atLeast: 1),
+      """
+      Packs that run through the model together; must divide packs_per_step. Fewer need less \
+      memory; the result is the same.
+      """),
+    .init(
+      "max_gradient_norm", \.maxGradientNorm, .optional(.number(.positive)),
+      "Gradients with a larger norm are scaled down to it; null never clips."),
+    .init(
+      "skip_threshold", \.skipThreshold, .optional(.number(.positive)),
+      "A step whose gradient norm is above this is skipped and counted; null skips none."),
+    .init(
+      "recompute", \.recompute, .recompute,
+      """
+      Layers that run forward again in the backward pass instead of keeping activations: none, \
+      full, or a share such as 0.5. Saves memory, costs time, changes no result.
+      """),
+  ]
+}
+
+extension ValueType where Value == TrainingOptions.Recompute {
+  /// `none`, `full` or a share from 0 to 1.
+  static var recompute: Self {
+    let words: ConfigurationValue = .list([.text("none"), .text("full")])
+    return .init(
+      name: "none, full, or number from 0 to 1",
+      schema: [
+        .init(
+          "anyOf",
+          .list([
+            .mapping([.init("enum", words)]),
+            .mapping([.init("type", .text("number"))] + NumberRange.share.schema),
+          ]))
+      ],
+      decode: { node throws(Rejection) in
+        let expected = "none, full, or a number from 0 to 1"
+        switch try plainText(node, expected: expected) {
+        case "none": return .none
+        case "full": return .full
+        case let text:
+          guard let share = ScalarSyntax.number(text), (0...1).contains(share) else {
+            throw Rejection(expected: expected, node: node)
+          }
+          return share == 0 ? .none : share == 1 ? .full : .ratio(share)
+        }
+      },
+      encode: { value in
+        switch value {
+        case .none: .text("none")
+        case .full: .text("full")
+        case .ratio(let share): .number(share)
+        }
+      })
+  }
+}

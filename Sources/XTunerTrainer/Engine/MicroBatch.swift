@@ -1,0 +1,73 @@
+import Torch
+import XTunerNN
+
+/// How a token's loss is weighted inside its sample.
+package enum LossReduction: String, Sendable, CaseIterable {
+  /// Every loss token counts the same.
+  case token
+  /// Every sample counts the same: 1/n for each of its n loss tokens.
+  case sample
+  /// Between the two: 1/sqrt(n).
+  case square
+
+  func weight(lossTokenCount: Int) -> Float {
+    switch self {
+    case .token: 1
+    case .sample: 1 / Float(max(lossTokenCount, 1))
+    case .square: 1 / Float(max(lossTokenCount, 1)).squareRoot()
+    }
+  }
+}
+
+/// One row of packed samples as the engine takes it, still on the host.
+package struct MicroBatch: Sendable {
+  /// All tokens.
+  package var tokens: [Int32] = []
+  /// Where samples start and end, from 0 to the token count.
+  package var bounds: [Int] = [0]
+  /// Positions whose next token is a target.
+  package var targetPositions: [Int64] = []
+  /// Those targets.
+  package var targetTokens: [Int64] = []
+  /// The weight of each target, not yet divided by the step's divisor.
+  package var targetWeights: [Float] = []
+  /// The data source of each sample.
+  package var sources: [Int32] = []
+
+  package init() {}
+
+  /// Adds a sample.
+  ///
+  /// - Parameter labels: Unshifted, -100 where the token is no target; the first never is.
+  package mutating func append(
+    tokens sampleTokens: some RandomAccessCollection<Int32>,
+    labels: some RandomAccessCollection<Int32>, reduction: LossReduction, source: Int32 = 0
+  ) {
+    precondition(sampleTokens.count == labels.count, "one label a token")
+    let start = tokens.count
+    tokens.append(contentsOf: sampleTokens)
+    let firstTarget = targetPositions.count
+    for (offset, label) in labels.dropFirst().enumerated() where label != -100 {
+      targetPositions.append(Int64(start + offset))
+      targetTokens.append(Int64(label))
+    }
+    let count = targetPositions.count - firstTarget
+    let weight = reduction.weight(lossTokenCount: count)
+    targetWeights.append(contentsOf: repeatElement(weight, count: count))
+    bounds.append(tokens.count)
+    sources.append(source)
+  }
+
+  /// The sum of the targets' weights: this micro-batch's part of the step's divisor.
+  package var weightSum: Double { targetWeights.reduce(0) { $0 + Double($1) } }
+
+  /// All tokens as a tensor, `[T]` int64.
+  var tokensT: Tensor { Tensor(tokens).to(.int64) }
+
+  /// The targets with weights divided by `divisor`.
+  func targets(divisor: Double) -> LinearCrossEntropy.Targets {
+    LinearCrossEntropy.Targets(
+      positionsN: Tensor(targetPositions), tokensN: Tensor(targetTokens),
+      weightsN: Tensor(targetWeights.map { Float(Double($0) / divisor) }))
+  }
+}

@@ -1,0 +1,181 @@
+import Foundation
+import Synchronization
+
+/// Shows a run's progress to a person: one status line on a terminal, plain lines elsewhere.
+public final class ProgressReporter: Sendable {
+  /// How progress appears.
+  public enum Style: Sendable, Equatable {
+    /// One line that is drawn again and again.
+    case statusLine
+    /// A line at each logging interval.
+    case plainLines
+    /// Nothing but notes.
+    case quiet
+  }
+
+  private struct State {
+    /// Text of the status line on the screen now.
+    var line = ""
+    var lastDrawn: ContinuousClock.Instant?
+    /// Smoothed seconds of a step, for the estimate.
+    var stepSeconds: Double?
+    var evaluationLoss: Double?
+  }
+
+  private let style: Style
+  private let totalSteps: Int
+  private let everySteps: Int
+  private let hasColor: Bool
+  private let width: @Sendable () -> Int
+  private let now: @Sendable () -> ContinuousClock.Instant
+  private let output: @Sendable (String) -> Void
+  private let state = Mutex(State())
+
+  /// Creates a reporter.
+  ///
+  /// - Parameters:
+  ///   - style: How progress appears.
+  ///   - totalSteps: Steps of the run.
+  ///   - everySteps: Steps between two plain lines.
+  ///   - hasColor: Whether escape codes may colour the text.
+  ///   - width: Columns of the terminal, asked at every line.
+  ///   - now: The clock; replaced in tests.
+  ///   - output: Takes the text, usually to standard error.
+  public init(
+    style: Style, totalSteps: Int, everySteps: Int = 1, hasColor: Bool = false,
+    width: @escaping @Sendable () -> Int = { 80 },
+    now: @escaping @Sendable () -> ContinuousClock.Instant = { .now },
+    output: @escaping @Sendable (String) -> Void
+  ) {
+    self.style = style
+    self.totalSteps = totalSteps
+    self.everySteps = everySteps
+    self.hasColor = hasColor
+    self.width = width
+    self.now = now
+    self.output = output
+  }
+
+  /// Creates a reporter that writes to standard error as the configuration asks.
+  public convenience init(logging: LoggingOptions, totalSteps: Int) {
+    let terminal = Terminal.standardError
+    let style: Style =
+      switch logging.console {
+      case .auto: terminal.isInteractive ? .statusLine : .plainLines
+      case .plain: .plainLines
+      case .quiet: .quiet
+      }
+    self.init(
+      style: style, totalSteps: totalSteps, everySteps: logging.everySteps,
+      hasColor: terminal.hasColor && style == .statusLine, width: { terminal.columns },
+      output: { terminal.write($0) })
+  }
+
+  /// Shows a finished step; the status line is drawn ten times a second at most.
+  public func report(_ metrics: StepMetrics) {
+    let instant = now()
+    state.withLock { state in
+      state.stepSeconds = Self.smoothed(state.stepSeconds, with: metrics.stepSeconds)
+      let isLast = metrics.step >= totalSteps
+      switch style {
+      case .quiet:
+        return
+      case .plainLines:
+        guard metrics.step % everySteps == 0 || isLast || metrics.step == 1 else { return }
+        output("\(fields(metrics, state).joined(separator: "  "))\n")
+      case .statusLine:
+        if let last = state.lastDrawn, instant - last < .milliseconds(100), !isLast { return }
+        state.lastDrawn = instant
+        state.line = statusLine(metrics, state)
+        output("\r\(painted(state.line))\u{1B}[K")
+      }
+    }
+  }
+
+  /// Shows the result of an evaluation.
+  public func report(_ metrics: EvaluationMetrics) {
+    state.withLock { $0.evaluationLoss = metrics.loss }
+    guard style != .quiet else { return }
+    let duration = NumberFormat.duration(seconds: metrics.seconds)
+    let loss = NumberFormat.loss(metrics.loss)
+    note("step \(metrics.step)/\(totalSteps)  evaluation loss \(loss)  in \(duration)")
+  }
+
+  /// Prints a line above the status line, also when progress is quiet.
+  public func note(_ message: String) {
+    state.withLock { state in
+      guard style == .statusLine, !state.line.isEmpty else { return output("\(message)\n") }
+      output("\r\u{1B}[K\(message)\n\(painted(state.line))\u{1B}[K")
+    }
+  }
+
+  /// Ends the status line, so that what follows starts on a line of its own.
+  public func finish() {
+    state.withLock { state in
+      if style == .statusLine, !state.line.isEmpty { output("\n") }
+      state.line = ""
+    }
+  }
+
+  // MARK: - Text
+
+  /// The facts about a step, most important first.
+  private func fields(_ metrics: StepMetrics, _ state: State) -> [String] {
+    let step = String(metrics.step)
+    let total = String(totalSteps)
+    let margin = String(repeating: " ", count: max(total.count - step.count, 0))
+    var fields = [
+      "step \(margin)\(step)/\(total)",
+      "loss \(NumberFormat.loss(metrics.loss))",
+      "lr \(NumberFormat.scientific(metrics.learningRate))",
+      "norm \(NumberFormat.fixed(metrics.gradientNorm, digits: 2))",
+      "\(NumberFormat.si(metrics.tokensPerSecond)) tok/s",
+    ]
+    if let share = metrics.modelFlopsUtilization {
+      fields.append("MFU \(NumberFormat.percent(share))")
+    }
+    let remaining = Double(max(totalSteps - metrics.step, 0)) * (state.stepSeconds ?? .nan)
+    fields.append("ETA \(NumberFormat.duration(seconds: remaining))")
+    if let bytes = metrics.memoryPeakBytes { fields.append(NumberFormat.bytes(bytes)) }
+    if let loss = state.evaluationLoss { fields.append("eval \(NumberFormat.loss(loss))") }
+    if metrics.isSkipped { fields.insert("SKIPPED", at: 1) }
+    return fields
+  }
+
+  /// As many fields as fit, and a bar where there is room for one.
+  private func statusLine(_ metrics: StepMetrics, _ state: State) -> String {
+    // The last column stays free: many terminals break the line when it is filled.
+    let room = max(width() - 1, 20)
+    var fields = fields(metrics, state)
+    while fields.count > 1, fields.joined(separator: "  ").count > room { fields.removeLast() }
+    let text = fields.joined(separator: "  ")
+    let barWidth = min(room - text.count - 2, 24)
+    guard barWidth >= 10 else { return String(text.prefix(room)) }
+    let share = Double(metrics.step) / Double(max(totalSteps, 1))
+    return "\(Self.bar(share: share, width: barWidth))  \(text)"
+  }
+
+  /// A bar of full blocks, one block in eighths, and shade for the rest.
+  static func bar(share: Double, width: Int) -> String {
+    let eighths = Int((min(max(share, 0), 1) * Double(width * 8)).rounded(.down))
+    let shade: Character = "\u{2591}"
+    // Nothing, then blocks of one to seven eighths of a column's width.
+    let parts = [shade] + Array("\u{258F}\u{258E}\u{258D}\u{258C}\u{258B}\u{258A}\u{2589}")
+    let full = String(repeating: "\u{2588}", count: eighths / 8)
+    guard eighths / 8 < width else { return full }
+    let rest = String(repeating: shade, count: width - eighths / 8 - 1)
+    return "\(full)\(parts[eighths % 8])\(rest)"
+  }
+
+  /// The bar in green, when colours are wanted.
+  private func painted(_ line: String) -> String {
+    guard hasColor, let end = line.firstIndex(of: " "), line.first != "s" else { return line }
+    return "\u{1B}[32m\(line[..<end])\u{1B}[0m\(line[end...])"
+  }
+
+  /// A running mean over about ten steps: steady, and soon right again after a pause.
+  private static func smoothed(_ mean: Double?, with value: Double) -> Double {
+    guard let mean else { return value }
+    return mean + (value - mean) * 0.1
+  }
+}

@@ -1,0 +1,182 @@
+/// What one optimizer step reports.
+public struct StepMetrics: Sendable, Equatable {
+  /// The step, from 1.
+  public var step: Int
+  /// Loss over the step's labels, without auxiliary losses.
+  public var loss: Double
+  /// Norm of the gradients before clipping.
+  public var gradientNorm: Double
+  /// Learning rate of the update.
+  public var learningRate: Double
+  /// Tokens of the step's packs.
+  public var tokens: Int
+  /// Tokens of the step that carry loss.
+  public var lossTokens: Int
+  /// Throughput in tokens/s, over the whole step.
+  public var tokensPerSecond: Double
+  /// Duration of the step in seconds, data and bookkeeping included.
+  public var stepSeconds: Double
+  /// Model FLOPs utilisation from 0 to 1; `nil` where the device's peak is unknown.
+  public var modelFlopsUtilization: Double?
+  /// Highest memory use so far in bytes.
+  public var memoryPeakBytes: Int?
+  /// Seconds that the step waited for data.
+  public var dataSeconds: Double
+  /// MoE: `(max - mean) / mean` of expert loads, averaged over layers.
+  public var maxViolation: Double?
+  /// MoE: the balance loss, with its factor.
+  public var balanceLoss: Double?
+  /// MoE: the routers' z-loss, with its factor.
+  public var routerZLoss: Double?
+  /// The output z-loss, with its factor.
+  public var zLoss: Double?
+  /// True when the update was not applied because of its gradient norm.
+  public var isSkipped: Bool
+  /// Loss by data source, in the order of the configuration.
+  public var sourceLosses: [NamedValue]
+
+  /// A number with a name, such as the loss of one data source.
+  public struct NamedValue: Sendable, Equatable {
+    /// What the number belongs to.
+    public var name: String
+    /// The number.
+    public var value: Double
+
+    /// Pairs a name with a number.
+    public init(_ name: String, _ value: Double) {
+      self.name = name
+      self.value = value
+    }
+  }
+
+  /// Creates the report of a step.
+  public init(
+    step: Int, loss: Double, gradientNorm: Double, learningRate: Double, tokens: Int,
+    lossTokens: Int, tokensPerSecond: Double, stepSeconds: Double,
+    modelFlopsUtilization: Double? = nil, memoryPeakBytes: Int? = nil, dataSeconds: Double = 0,
+    maxViolation: Double? = nil, balanceLoss: Double? = nil, routerZLoss: Double? = nil,
+    zLoss: Double? = nil, isSkipped: Bool = false, sourceLosses: [NamedValue] = []
+  ) {
+    self.step = step
+    self.loss = loss
+    self.gradientNorm = gradientNorm
+    self.learningRate = learningRate
+    self.tokens = tokens
+    self.lossTokens = lossTokens
+    self.tokensPerSecond = tokensPerSecond
+    self.stepSeconds = stepSeconds
+    self.modelFlopsUtilization = modelFlopsUtilization
+    self.memoryPeakBytes = memoryPeakBytes
+    self.dataSeconds = dataSeconds
+    self.maxViolation = maxViolation
+    self.balanceLoss = balanceLoss
+    self.routerZLoss = routerZLoss
+    self.zLoss = zLoss
+    self.isSkipped = isSkipped
+    self.sourceLosses = sourceLosses
+  }
+
+  /// The step as a line of `metrics.jsonl`, without the final newline.
+  ///
+  /// A number that is not finite is `null`, and the object `non_finite` says what it was.
+  public var jsonLine: String {
+    var line = MetricsLine(step: step)
+    line.add("loss", loss)
+    line.add("grad_norm", gradientNorm)
+    line.add("lr", learningRate)
+    line.add("tokens", tokens)
+    line.add("loss_tokens", lossTokens)
+    line.add("tokens_per_second", tokensPerSecond)
+    line.add("step_seconds", stepSeconds)
+    line.add("mfu", modelFlopsUtilization)
+    line.add("memory_peak_bytes", memoryPeakBytes)
+    line.add("data_seconds", dataSeconds)
+    if let maxViolation { line.add("max_violation", maxViolation) }
+    if let balanceLoss { line.add("balance_loss", balanceLoss) }
+    if let routerZLoss { line.add("router_z_loss", routerZLoss) }
+    if let zLoss { line.add("z_loss", zLoss) }
+    if isSkipped { line.add("skipped", true) }
+    if !sourceLosses.isEmpty { line.add("source_loss", sourceLosses) }
+    return line.json
+  }
+}
+
+/// What one evaluation reports.
+public struct EvaluationMetrics: Sendable, Equatable {
+  /// The last step before the evaluation; 0 before training.
+  public var step: Int
+  /// Loss over the labels of the held-out data.
+  public var loss: Double
+  /// Tokens that carry loss.
+  public var lossTokens: Int
+  /// Duration in seconds.
+  public var seconds: Double
+  /// Loss by data source, in the order of the configuration.
+  public var sourceLosses: [StepMetrics.NamedValue]
+
+  /// Creates the report of an evaluation.
+  public init(
+    step: Int, loss: Double, lossTokens: Int, seconds: Double,
+    sourceLosses: [StepMetrics.NamedValue] = []
+  ) {
+    self.step = step
+    self.loss = loss
+    self.lossTokens = lossTokens
+    self.seconds = seconds
+    self.sourceLosses = sourceLosses
+  }
+
+  /// The evaluation as a line of `metrics.jsonl`, without the final newline.
+  public var jsonLine: String {
+    var line = MetricsLine(step: step)
+    line.add("evaluation_loss", loss)
+    line.add("evaluation_loss_tokens", lossTokens)
+    line.add("evaluation_seconds", seconds)
+    if !sourceLosses.isEmpty { line.add("evaluation_source_loss", sourceLosses) }
+    return line.json
+  }
+}
+
+/// A line of `metrics.jsonl` in the making.
+struct MetricsLine {
+  private var entries: [ConfigurationValue.Entry]
+  private var nonFinite: [ConfigurationValue.Entry] = []
+
+  init(step: Int) {
+    entries = [.init("step", .integer(step))]
+  }
+
+  mutating func add(_ key: String, _ value: Double?) {
+    entries.append(.init(key, number(value, name: key)))
+  }
+
+  mutating func add(_ key: String, _ value: Int?) {
+    entries.append(.init(key, value.map { .integer($0) } ?? .null))
+  }
+
+  mutating func add(_ key: String, _ value: Bool) {
+    entries.append(.init(key, .boolean(value)))
+  }
+
+  mutating func add(_ key: String, _ values: [StepMetrics.NamedValue]) {
+    var members: [ConfigurationValue.Entry] = []
+    for item in values {
+      members.append(.init(item.name, number(item.value, name: "\(key).\(item.name)")))
+    }
+    entries.append(.init(key, .mapping(members)))
+  }
+
+  var json: String {
+    let flag: [ConfigurationValue.Entry] =
+      nonFinite.isEmpty ? [] : [.init("non_finite", .mapping(nonFinite))]
+    return ConfigurationValue.mapping(entries + flag).json()
+  }
+
+  private mutating func number(_ value: Double?, name: String) -> ConfigurationValue {
+    guard let value else { return .null }
+    guard !value.isFinite else { return .number(value) }
+    let word = value.isNaN ? "nan" : value > 0 ? "inf" : "-inf"
+    nonFinite.append(.init(name, .text(word)))
+    return .null
+  }
+}

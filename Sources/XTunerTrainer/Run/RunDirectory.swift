@@ -1,0 +1,124 @@
+import Foundation
+
+/// Where the parts of a run lie, below its directory.
+public struct RunLayout: Sendable, Equatable {
+  /// The run directory as it was given.
+  public let root: String
+
+  /// Describes a run directory, which need not exist.
+  public init(root: String) {
+    self.root = root
+  }
+
+  /// The resolved configuration.
+  public var configuration: String { path("config.yaml") }
+  /// One line a step.
+  public var metrics: String { path("metrics.jsonl") }
+  /// The log of rank 0.
+  public var log: String { path("log.txt") }
+  /// Held while a process trains here.
+  public var lock: String { path("run.lock") }
+  /// The checkpoints, one folder each.
+  public var checkpoints: String { path("checkpoints") }
+  /// The Hugging Face folder of the trained model.
+  public var export: String { path("export") }
+  /// TensorBoard's event files.
+  public var tensorboard: String { path("tensorboard") }
+  /// The loss curve.
+  public var lossChart: String { path("loss.svg") }
+
+  private func path(_ name: String) -> String {
+    root.hasSuffix("/") ? "\(root)\(name)" : "\(root)/\(name)"
+  }
+}
+
+/// A run directory that this process owns until the value is destroyed.
+///
+/// Ownership is an advisory lock (`flock`) on `run.lock`, which the kernel releases however the
+/// process ends; a lock file that merely lies around locks nothing.
+public final class RunDirectory: Sendable {
+  /// Where everything lies.
+  public let layout: RunLayout
+  private let lockDescriptor: Int32
+
+  /// Makes the directory if needed and takes its lock.
+  ///
+  /// - Throws: ``RunDirectoryError`` when another process holds it (the message names the process)
+  ///   or when nothing can be written there.
+  public init(path: String) throws(RunDirectoryError) {
+    layout = RunLayout(root: path)
+    try Self.makeFolders(path)
+    lockDescriptor = try Self.takeLock(layout)
+  }
+
+  deinit {
+    // Closing the descriptor releases the lock.
+    close(lockDescriptor)
+  }
+
+  /// Writes `config.yaml`, replacing an earlier one as a whole.
+  public func write(_ configuration: RunConfiguration) throws(RunDirectoryError) {
+    try FileWriting.replace(layout.configuration, with: configuration.yaml(commented: true).utf8)
+  }
+
+  /// Writes a file of the run as a whole: after a kill there is the old file or the new one.
+  ///
+  /// - Parameters:
+  ///   - text: The whole contents.
+  ///   - path: A path of ``layout``.
+  /// - Throws: ``RunDirectoryError`` when there is no space or no permission.
+  public func write(_ text: String, to path: String) throws(RunDirectoryError) {
+    try FileWriting.replace(path, with: text.utf8)
+  }
+
+  private static func makeFolders(_ path: String) throws(RunDirectoryError) {
+    var partial = path.hasPrefix("/") ? "/" : ""
+    for part in path.split(separator: "/") {
+      partial += partial.isEmpty || partial.hasSuffix("/") ? String(part) : "/\(part)"
+      guard mkdir(partial, 0o755) != 0 else { continue }
+      let failure = errno
+      var status = stat()
+      let isFolder = stat(partial, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+      // mkdir on a read-only disk may report EROFS for a folder that is there.
+      guard isFolder else {
+        throw .system(path: path, action: "make the run directory", errorNumber: failure)
+      }
+    }
+  }
+
+  private static func takeLock(_ layout: RunLayout) throws(RunDirectoryError) -> Int32 {
+    let descriptor = open(layout.lock, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
+    guard descriptor >= 0 else {
+      throw .system(
+        path: layout.root, action: "write in the run directory", errorNumber: errno)
+    }
+    while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
+      if errno == EINTR { continue }
+      let failure = errno
+      close(descriptor)
+      guard failure == EWOULDBLOCK else {
+        throw .system(path: layout.lock, action: "lock", errorNumber: failure)
+      }
+      throw .init(
+        code: .inUse, path: layout.root,
+        reason: "is in use by \(owner(layout.lock)); wait for it, or set another run.directory")
+    }
+    let owner = "\(getpid()) \(ProcessInfo.processInfo.hostName)\n"
+    guard ftruncate(descriptor, 0) == 0,
+      FileWriting.writeAll(Array(owner.utf8), to: descriptor) == nil
+    else {
+      let failure = errno
+      close(descriptor)
+      throw .system(path: layout.lock, action: "write", errorNumber: failure)
+    }
+    return descriptor
+  }
+
+  /// The process that a lock file names, in words.
+  private static func owner(_ path: String) -> String {
+    let contents = FileManager.default.contents(atPath: path) ?? Data()
+    let parts = String(decoding: contents, as: UTF8.self).split(whereSeparator: \.isWhitespace)
+    guard let pid = parts.first, Int(pid) != nil else { return "another process" }
+    return parts.count > 1 ? "process \(pid) on \(parts[1])" : "process \(pid)"
+  }
+}

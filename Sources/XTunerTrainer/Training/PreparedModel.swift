@@ -1,0 +1,86 @@
+public import Torch
+import XTunerCheckpoint
+public import XTunerModels
+public import XTunerNN
+import XTunerParallel
+
+/// A model with memory and weights.
+public struct PreparedModel {
+  /// The model.
+  public let model: CausalLanguageModel
+  /// Its memory.
+  public let units: ModelUnits
+
+  /// Builds `configuration` and gives it memory; the weights are still zeros.
+  ///
+  /// - Parameter decays: Whether weight decay applies to a parameter.
+  public init(
+    _ configuration: ModelConfiguration, computeDType: DType, isTrained: Bool,
+    decays: (Parameter) -> Bool = { $0.kind == .matrix || $0.kind == .embedding }
+  ) {
+    self.model = CausalLanguageModel(configuration)
+    self.units = ModelUnits(
+      model, computeDType: computeDType, purpose: isTrained ? .training : .inference,
+      decays: decays)
+  }
+
+  /// Reads `config.json` and all weights of a Hugging Face folder, for inference.
+  public init(path: String, computeDType: DType, isTrained: Bool = false) throws {
+    let configuration = try ModelConfiguration(path: path)
+    self.init(configuration, computeDType: computeDType, isTrained: isTrained)
+    try load(path: path)
+  }
+
+  /// Copies the weights of a Hugging Face folder.
+  public func load(path: String) throws {
+    let folder = try HFCheckpointFolder(path: path)
+    try HFWeights.load(folder, into: model) { units.writableView(of: $0) }
+    units.publish()
+  }
+
+  /// Draws first weights.
+  public func initialize(seed: UInt64) {
+    units.initialize(seed: seed)
+  }
+}
+
+extension RunConfiguration {
+  /// The architecture that `model` describes, with `model.overrides` applied.
+  ///
+  /// - Throws: `ConfigurationError` for an unknown preset, `ModelConfigurationError` otherwise.
+  public func modelConfiguration() throws -> ModelConfiguration {
+    let base: ModelConfiguration
+    if let preset = model.preset {
+      guard let found = ModelPreset.named(preset) else {
+        let names = ModelPreset.all.map(\.name)
+        throw error(
+          at: "model.preset",
+          "must be one of \(names.joined(separator: ", ")), is \(preset)")
+      }
+      base = found.configuration
+    } else if let architecture = model.architecture {
+      base = try ModelConfiguration(
+        parsing: Array(architecture.json().utf8), file: "model.architecture")
+    } else if let path = model.path {
+      base = try ModelConfiguration(path: path)
+    } else {
+      throw error(at: "model", "needs one of path, preset and architecture")
+    }
+    guard case .mapping(let entries) = model.overrides, !entries.isEmpty else { return base }
+    return try base.applying(entries, file: "model.overrides")
+  }
+}
+
+extension ModelConfiguration {
+  /// The configuration with keys of its `config.json` replaced.
+  func applying(
+    _ overrides: [ConfigurationValue.Entry], file: String
+  ) throws -> ModelConfiguration {
+    let document = try JSONDocument(parsing: Array(try configurationText().utf8))
+    guard var object = document.object else { return self }
+    for entry in overrides {
+      object[entry.key] = try JSONDocument(parsing: Array(entry.value.json().utf8))
+    }
+    return try ModelConfiguration(parsing: Array(JSONDocument.object(object).compactText().utf8), file: file)
+  }
+}

@@ -1,0 +1,46 @@
+/// A run that cannot go on, with the exit code that says why.
+public struct TrainingError: Error, Sendable, CustomStringConvertible {
+  /// How the process ends.
+  public var exitCode: RunExitCode
+  /// What went wrong, with the value and what would work.
+  public var description: String
+
+  /// An error from its parts.
+  public init(_ exitCode: RunExitCode, _ description: String) {
+    self.exitCode = exitCode
+    self.description = description
+  }
+}
+
+/// How a run starts when its directory already holds one.
+public enum ResumePolicy: Sendable, Equatable {
+  /// From the newest complete checkpoint, or anew where there is none.
+  case automatic
+  /// Anew; a directory that holds a run is refused.
+  case never
+  /// From this checkpoint folder.
+  case checkpoint(String)
+
+  /// Reads the value of `--resume`.
+  public init(_ text: String) {
+    switch text {
+    case "auto": self = .automatic
+    case "never": self = .never
+    default: self = .checkpoint(text)
+    }
+  }
+}
+
+/// How a run ended.
+public struct TrainingOutcome: Sendable {
+  /// Optimizer steps done, over all sessions of the run.
+  public var step: Int
+  /// Whether a signal stopped it early; a checkpoint was written.
+  public var isStopped: Bool
+  /// The loss of the last step; nil when no step was taken.
+  public var finalLoss: Double?
+  /// The exported Hugging Face folder, if one was written.
+  public var exportPath: String?
+  /// Where everything is.
+  public var layout: RunLayout
+}

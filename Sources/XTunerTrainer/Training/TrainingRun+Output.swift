@@ -1,0 +1,95 @@
+import Foundation
+import Torch
+import XTunerCheckpoint
+import XTunerData
+import XTunerModels
+public import XTunerTokenizers
+
+extension TrainingRun {
+  func stepMetrics(
+    _ measured: StepMeasurement, norm: Double, rate: Double, seconds: Double, dataSeconds: Double,
+    isSkipped: Bool
+  ) -> StepMetrics {
+    let tokens = Double(measured.tokenCount)
+    let operations =
+      tokens
+      * prepared.model.configuration.trainingOperationsPerToken(
+        effectiveLength: measured.squaredLengthSum / max(tokens, 1))
+    let hasExperts = !measured.expertCounts.isEmpty
+    return StepMetrics(
+      step: step, loss: measured.loss, gradientNorm: norm, learningRate: rate,
+      tokens: measured.tokenCount, lossTokens: measured.lossTokenCount,
+      tokensPerSecond: tokens / seconds, stepSeconds: seconds,
+      modelFlopsUtilization: operations / seconds / peakRate,
+      memoryPeakBytes: Throughput.peakMemoryBytes(), dataSeconds: dataSeconds,
+      maxViolation: measured.maximumViolation,
+      balanceLoss: hasExperts ? measured.balanceLoss : nil,
+      routerZLoss: configuration.loss.routerZLoss > 0 ? measured.routerZLoss : nil,
+      zLoss: configuration.loss.zLoss > 0 ? measured.zLoss : nil, isSkipped: isSkipped)
+  }
+
+  func record(_ report: StepMetrics) throws {
+    try metrics.write(report)
+    if report.step % configuration.logging.everySteps == 0 || report.step == stepCount {
+      try tensorBoard?.write(report)
+    }
+    progress.report(report)
+  }
+
+  func saveCheckpoint() throws {
+    // The previous one must be whole first: at most one is being written, and its error is not lost.
+    _ = try writer.wait()
+    try metrics.synchronize()
+    let includesMoments = configuration.checkpoint.savesOptimizer
+    let (files, pieces) = UnitFiles.contents(optimizer, includesMoments: includesMoments)
+    let contents = try RunCheckpointContents(
+      step: step, files: files, pieces: pieces,
+      state: TrainingState(
+        step: step, updateCount: optimizer.stepCount, skippedCount: skippedCount,
+        loader: loader.state, hasMoments: includesMoments),
+      configurationHash: configuration.hash,
+      libraryVersions: ["libtorch": Torch.version, "xtuner": XTunerVersion.current])
+    try writer.submit(contents)
+    if !configuration.checkpoint.inBackground { _ = try writer.wait() }
+    lastCheckpointStep = step
+    try log.write(.info, "checkpoint submitted", ["step": String(step), "path": store.path(step: step)])
+  }
+
+  func writeChart() throws {
+    let history = try MetricsHistory(path: directory.layout.metrics)
+    guard !history.training.isEmpty else { return }
+    let chart = LossChart(title: configuration.run.name, history: history)
+    try directory.write(chart.svg(), to: directory.layout.lossChart)
+  }
+
+  func exportModel(to path: String) throws {
+    let units = prepared.units
+    try HFWeights.export(
+      prepared.model, to: path, dtype: DType(configuration.model.dtype), overwrites: true,
+      files: try ModelExport.tokenizerFiles(data.tokenizer)
+    ) { units.writableView(of: $0) }
+  }
+}
+
+/// Parts of a Hugging Face folder beside the weights.
+public enum ModelExport {
+  /// The files that `tokenizer` saves, by name.
+  public static func tokenizerFiles(
+    _ tokenizer: Tokenizer
+  ) throws -> [(name: String, bytes: [UInt8])] {
+    let manager = FileManager.default
+    let folder = manager.temporaryDirectory.appendingPathComponent("xtuner-\(UUID().uuidString)")
+    try manager.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? manager.removeItem(at: folder) }
+    try tokenizer.save(to: folder.path)
+    return try manager.contentsOfDirectory(atPath: folder.path).sorted().map { name in
+      (name, Array(try Data(contentsOf: folder.appendingPathComponent(name))))
+    }
+  }
+}
+
+/// The version of the program.
+public enum XTunerVersion {
+  /// As in CHANGELOG.md.
+  public static let current = "0.1.0"
+}

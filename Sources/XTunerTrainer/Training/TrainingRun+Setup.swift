@@ -1,0 +1,180 @@
+import Foundation
+import Torch
+import XTunerCheckpoint
+import XTunerData
+import XTunerModels
+import XTunerNN
+import XTunerTokenizers
+
+extension TrainingRun {
+  static func applyProcessSettings(_ options: RunOptions) {
+    let cores = ProcessInfo.processInfo.activeProcessorCount
+    Torch.setThreadCount(options.threads == 0 ? cores : options.threads)
+    Torch.setDeterministic(options.deterministic)
+  }
+
+  /// A tokenizer with more ids than the embedding has rows would fail in the middle of a step.
+  static func checkVocabulary(_ tokenizer: Tokenizer, _ model: ModelConfiguration) throws {
+    guard tokenizer.vocabularySize > model.vocabularySize else { return }
+    throw TrainingError(
+      .model,
+      """
+      the tokenizer's largest id is \(tokenizer.vocabularySize - 1), the model's embedding has \
+      \(model.vocabularySize) rows (vocab_size); use the model's own tokenizer, or set \
+      model.overrides.vocab_size to at least \(tokenizer.vocabularySize) when training from scratch
+      """)
+  }
+
+  /// The checkpoint to start from; nil for a new run.
+  static func startingPoint(
+    _ resume: ResumePolicy, store: RunCheckpointStore, layout: RunLayout
+  ) throws -> RunCheckpoint? {
+    _ = try store.removeLeftovers()
+    switch resume {
+    case .automatic: return try store.latestComplete()
+    case .checkpoint(let path): return try RunCheckpoint(path: path)
+    case .never:
+      if let found = try store.latestComplete() {
+        throw TrainingError(
+          .usage,
+          """
+          \(layout.root): holds a run at step \(found.step); choose another run.name or \
+          run.directory, or resume it with --resume auto
+          """)
+      }
+      return nil
+    }
+  }
+
+  func prepareWeights(_ checkpoint: RunCheckpoint?) throws {
+    if let checkpoint {
+      try checkpoint.verify()
+      let state = try checkpoint.state(as: TrainingState.self)
+      try UnitFiles.load(checkpoint, into: optimizer, includesMoments: state.hasMoments)
+      optimizer.stepCount = state.hasMoments ? state.updateCount : 0
+      step = state.step
+      skippedCount = state.skippedCount
+      lastCheckpointStep = state.step
+      try loader.restore(state.loader)
+      if !state.hasMoments {
+        progress.note(
+          "\(checkpoint.path) has no optimizer state (checkpoint.save_optimizer: false): its "
+            + "moments start at zero")
+      }
+      try noteConfigurationChanges()
+      return
+    }
+    if configuration.model.weights == .load {
+      guard let path = configuration.model.path else {
+        throw configuration.error(at: "model.weights", "load needs model.path")
+      }
+      try prepared.load(path: path)
+    } else {
+      prepared.initialize(seed: UInt64(configuration.run.seed))
+    }
+  }
+
+  /// What is different from the configuration that the run began with, told and not hidden.
+  private func noteConfigurationChanges() throws {
+    guard FileManager.default.fileExists(atPath: directory.layout.configuration) else { return }
+    let old = try RunConfiguration.load(file: directory.layout.configuration)
+    for difference in configuration.differences(from: old) {
+      progress.note("configuration changed since the last session: \(difference)")
+      try log.write(.warning, "configuration changed", ["difference": "\(difference)"])
+    }
+  }
+
+  func noteStart(_ checkpoint: RunCheckpoint?) throws {
+    let parameters = prepared.model.configuration
+    let origin = checkpoint.map { "resumed from \($0.path)" } ?? "new run"
+    progress.note(
+      """
+      \(configuration.run.name): \(NumberFormat.si(Double(parameters.parameterCount))) parameters, \
+      \(NumberFormat.si(Double(parameters.activeParameterCount))) active; \(stepCount) steps of \
+      \(configuration.training.packsPerStep) packs of \(configuration.data.sequenceLength) tokens; \
+      \(Torch.threadCount) threads, \(configuration.model.dtype.rawValue); \(origin)
+      """)
+    try log.write(
+      .info, "run started",
+      [
+        "step": String(step), "steps": String(stepCount), "origin": origin,
+        "libtorch": Torch.version, "cpu": Torch.cpuCapability,
+        "threads": String(Torch.threadCount), "configuration": configuration.hash,
+      ])
+  }
+}
+
+extension DType {
+  init(_ type: ModelOptions.ComputeType) {
+    switch type {
+    case .f32: self = .float32
+    case .bf16: self = .bfloat16
+    }
+  }
+}
+
+extension LossReduction {
+  init(_ reduction: LossOptions.Reduction) {
+    switch reduction {
+    case .token: self = .token
+    case .sample: self = .sample
+    case .square: self = .square
+    }
+  }
+}
+
+extension OptimizerOptions {
+  /// Whether weight decay applies to a parameter.
+  func decays(_ parameter: Parameter) -> Bool {
+    switch parameter.kind {
+    case .matrix: true
+    case .embedding: decaysEmbeddings
+    case .norm, .bias: decaysNorms
+    }
+  }
+}
+
+extension AdamW.Options {
+  init(_ options: OptimizerOptions) {
+    self.init()
+    beta1 = options.betas.first
+    beta2 = options.betas.second
+    epsilon = options.epsilon
+    weightDecay = options.weightDecay
+  }
+}
+
+extension TrainingEngine.Options {
+  init(_ configuration: RunConfiguration, layerCount: Int) {
+    self.init()
+    chunkSize = configuration.loss.chunkSize
+    zLoss = configuration.loss.zLoss
+    routerLoss = RouterLossWeights(
+      balance: configuration.loss.balanceLoss, z: configuration.loss.routerZLoss)
+    switch configuration.training.recompute {
+    case .none: recomputedLayerCount = 0
+    case .full: recomputedLayerCount = layerCount
+    case .ratio(let share): recomputedLayerCount = Int((share * Double(layerCount)).rounded(.up))
+    }
+  }
+}
+
+extension MicroBatch {
+  /// The micro-batches of a step's packs, in order.
+  static func make(_ packs: [Pack], packsPerBatch: Int, reduction: LossReduction) -> [MicroBatch] {
+    stride(from: 0, to: packs.count, by: packsPerBatch).map { first in
+      var batch = MicroBatch()
+      for pack in packs[first..<min(first + packsPerBatch, packs.count)] {
+        var start = 0
+        for (index, length) in pack.sampleLengths.enumerated() {
+          let range = start..<start + Int(length)
+          batch.append(
+            tokens: pack.tokens[range], labels: pack.labels[range], reduction: reduction,
+            source: pack.sources[index])
+          start = range.upperBound
+        }
+      }
+      return batch
+    }
+  }
+}

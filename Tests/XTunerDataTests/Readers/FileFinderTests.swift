@@ -1,0 +1,84 @@
+import Foundation
+import Testing
+import XTunerData
+
+struct FileFinderTests {
+  let folder: TemporaryFolder
+
+  init() throws {
+    folder = try TemporaryFolder()
+    for name in [
+      "b/z.jsonl", "b/a.jsonl.gz", "a.txt.zst", "c/d/e.json", "README.md", ".hidden.jsonl",
+      ".git/x.jsonl", "part-10.ndjson", "part-2.jsonl",
+    ] {
+      _ = try folder.write(name, "")
+    }
+  }
+
+  private func files(_ pattern: String) throws -> [String] {
+    try RecordSource(paths: ["\(folder.path)/\(pattern)"]).files()
+      .map { String($0.dropFirst(folder.path.count + 1)) }
+  }
+
+  private func failure(_ path: String) -> DataReadError? {
+    #expect(throws: DataReadError.self) { try RecordSource(paths: [path]).files() }
+  }
+
+  @Test func listsFoldersRecursivelyAndSorted() throws {
+    let expected = [
+      "a.txt.zst", "b/a.jsonl.gz", "b/z.jsonl", "c/d/e.json", "part-10.ndjson", "part-2.jsonl",
+    ]
+    #expect(
+      try RecordSource(paths: [folder.path]).files()
+        == expected.map { "\(folder.path)/\($0)" })
+  }
+
+  @Test(arguments: [
+    ("*.jsonl", ["part-2.jsonl"]), ("part-?.jsonl", ["part-2.jsonl"]),
+    ("part-[0-9]*", ["part-10.ndjson", "part-2.jsonl"]),
+    ("**/*.jsonl*", ["b/a.jsonl.gz", "b/z.jsonl", "part-2.jsonl"]), ("*/*.gz", ["b/a.jsonl.gz"]),
+    ("c/**/e.json", ["c/d/e.json"]),
+  ])
+  func matchesPatterns(_ pattern: String, _ expected: [String]) throws {
+    #expect(try files(pattern) == expected)
+  }
+
+  @Test func aFileWhoseNameLooksLikeAPatternIsThatFile() throws {
+    let path = try folder.write("x[1].jsonl", "")
+    #expect(try RecordSource(paths: [path]).files() == [path])
+  }
+
+  @Test func pathsWithoutDataAreErrors() throws {
+    #expect(failure("\(folder.path)/none.jsonl")?.message == "no such file or folder")
+    #expect(failure("\(folder.path)/*.zip")?.message == "no file matches the pattern")
+    #expect(failure("\(folder.path)/none/*.jsonl")?.message.contains("does not exist") == true)
+    let empty = try TemporaryFolder()
+    #expect(failure(empty.path)?.message.contains("found nothing") == true)
+    _ = try empty.write("notes.md", "")
+    #expect(failure(empty.path)?.message.contains("notes.md") == true)
+    #expect(
+      #expect(throws: DataReadError.self) { try RecordSource(paths: []).files() }?.code == .noFiles)
+  }
+
+  @Test(arguments: ["parquet", "arrow", "csv", "tsv"])
+  func tablesAreRefusedWithTheCommandThatConvertsThem(_ kind: String) throws {
+    let path = try folder.write("it's/t.\(kind)", "")
+    let quoted = path.replacingOccurrences(of: "'", with: "'\\''")
+    let error = failure(path)
+    #expect(error?.code == .unsupportedFile)
+    #expect(error?.message.contains("python3 -c") == true)
+    #expect(
+      error?.message.hasSuffix("'\(quoted)' '\(quoted.dropLast(kind.count))jsonl'") == true)
+    #expect(failure(folder.path)?.code == .unsupportedFile)
+  }
+
+  @Test func unknownKindsAreRefused() throws {
+    #expect(failure("\(folder.path)/README.md")?.message.contains(".jsonl, .json, .txt") == true)
+  }
+
+  @Test func linksThatLeadBackEnd() throws {
+    try FileManager.default.createSymbolicLink(
+      atPath: "\(folder.path)/c/loop", withDestinationPath: folder.path)
+    #expect(try RecordSource(paths: [folder.path]).files().count == 6)
+  }
+}
