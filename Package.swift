@@ -17,7 +17,6 @@ let argumentParser: Target.Dependency = .product(
   name: "ArgumentParser", package: "swift-argument-parser")
 let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
 let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
-let collections: Target.Dependency = .product(name: "Collections", package: "swift-collections")
 
 /// A Swift module of the engine, with its tests in `Tests/<name>Tests`.
 func module(
@@ -40,7 +39,6 @@ let package = Package(
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
-    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
   ],
@@ -72,25 +70,38 @@ let package = Package(
       name: "xtuner-engine",
       dependencies: [
         "XTunerCommands", "XTunerTrainer", "XTunerGeneration", "XTunerCheckpoint", "XTunerModels",
-        "XTunerData", "XTunerTokenizers", "Torch", argumentParser,
+        "XTunerData", "XTunerTokenizers", "XTunerNN", "XTunerParallel", "XTunerSynthesis", "Torch",
+        argumentParser,
       ],
       swiftSettings: swiftSettings),
   ]
     + module("Torch", ["CTorch"])
     + module("XTunerTokenizers", ["CPCRE2", crypto], fixtures: true)
     + module(
-      "XTunerData", ["XTunerTokenizers", "CZlib", "CZstd", crypto, collections], fixtures: true)
+      "XTunerData", ["XTunerTokenizers", "CZlib", "CZstd", crypto],
+      tests: ["CZlib", "CZstd"])
     + module("XTunerNN", ["Torch"])
+    + module("XTunerParallel", ["Torch", "XTunerNN"])
     + module("XTunerMoE", ["Torch", "XTunerNN"])
-    + module("XTunerModels", ["Torch", "XTunerNN", "XTunerMoE", "XTunerTokenizers"])
-    + module("XTunerCheckpoint", ["Torch", "XTunerModels", crypto])
+    + module("XTunerModels", ["Torch", "XTunerNN", "XTunerParallel", "XTunerMoE"])
+    + module("XTunerCheckpoint", ["Torch", "XTunerNN", "XTunerParallel", "XTunerModels", crypto])
     + module(
       "XTunerTrainer",
       [
-        "Torch", "XTunerTokenizers", "XTunerData", "XTunerNN", "XTunerMoE", "XTunerModels",
-        "XTunerCheckpoint", crypto, yams,
+        "Torch", "XTunerTokenizers", "XTunerData", "XTunerNN", "XTunerParallel", "XTunerMoE",
+        "XTunerModels", "XTunerCheckpoint", crypto, yams,
       ])
     + module(
-      "XTunerGeneration", ["Torch", "XTunerTokenizers", "XTunerModels", "XTunerCheckpoint"])
-    + module("XTunerCommands", ["XTunerTokenizers", "XTunerData", argumentParser])
+      "XTunerGeneration",
+      [
+        "Torch", "XTunerTokenizers", "XTunerNN", "XTunerParallel", "XTunerModels",
+        "XTunerCheckpoint", "XTunerTrainer",
+      ])
+    + module("XTunerSynthesis", [])
+    + module(
+      "XTunerCommands", [argumentParser],
+      tests: [
+        "xtuner-engine", "XTunerTrainer", "XTunerCheckpoint", "XTunerData", "XTunerTokenizers",
+        argumentParser,
+      ])
 )

@@ -11,12 +11,17 @@ extension Tensor {
   ///   - firstMoment: The running mean of the gradient.
   ///   - secondMoment: The running mean of the gradient's square.
   ///   - copy: Takes the new weights, rounded; bfloat16 or float16.
+  ///   - learningRate: The step's size.
+  ///   - beta1: Decay of the first moment.
+  ///   - beta2: Decay of the second moment.
+  ///   - epsilon: Added to the root of the second moment.
+  ///   - weightDecay: Weights shrink by this times the learning rate, before the step.
   ///   - step: The number of this step, from 1.
   ///   - gradientScale: Factor of the gradient, such as the one that clips its norm.
   public static func adamW(
-    master: Tensor, gradient: Tensor, firstMoment: Tensor, secondMoment: Tensor, copy: Tensor? = nil,
-    learningRate: Double, beta1: Double, beta2: Double, epsilon: Double, weightDecay: Double,
-    step: Int, gradientScale: Double = 1
+    master: Tensor, gradient: Tensor, firstMoment: Tensor, secondMoment: Tensor,
+    copy: Tensor? = nil, learningRate: Double, beta1: Double, beta2: Double, epsilon: Double,
+    weightDecay: Double, step: Int, gradientScale: Double = 1
   ) {
     withExtendedLifetime((master, gradient, firstMoment, secondMoment, copy)) {
       torchCall("xtuner::adamw_") {

@@ -11,6 +11,12 @@ public enum Torch {
   /// Whether the CPU multiplies bfloat16 matrices in hardware.
   public static var hasBFloat16Hardware: Bool { ct_has_bf16_hardware() }
 
+  /// Makes freed tensors' memory stay in the process, since the next step takes it again.
+  ///
+  /// Page faults of returned and retaken memory cost more than a step's arithmetic. For programs
+  /// that train; to be called first. Does nothing where the C library is not glibc.
+  public static func keepFreedMemory() { ct_keep_freed_memory() }
+
   /// The number of threads of one operation.
   public static var threadCount: Int { Int(ct_thread_count()) }
 

@@ -1,7 +1,7 @@
-public import ArgumentParser
+import ArgumentParser
 
 /// The number type that a command computes in or writes.
-public enum ComputeType: String, ExpressibleByArgument, CaseIterable, Sendable {
+package enum ComputeType: String, ExpressibleByArgument, CaseIterable, Sendable {
   /// 32-bit floating point.
   case float32 = "f32"
   /// 16-bit floating point with the range of 32 bits.
@@ -9,7 +9,7 @@ public enum ComputeType: String, ExpressibleByArgument, CaseIterable, Sendable {
 }
 
 /// When text is coloured.
-public enum ColorMode: String, ExpressibleByArgument, CaseIterable, Sendable {
+package enum ColorMode: String, ExpressibleByArgument, CaseIterable, Sendable {
   /// On a terminal, unless `NO_COLOR` is set.
   case automatic = "auto"
   /// Also into a file or pipe.

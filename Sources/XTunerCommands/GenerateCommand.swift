@@ -1,8 +1,8 @@
-public import ArgumentParser
+package import ArgumentParser
 
 /// `xtuner generate`: text or a chat from a model folder.
-public struct GenerateCommand: EngineCommand {
-  public static let configuration = CommandConfiguration(
+package struct GenerateCommand: EngineCommand {
+  package static let configuration = CommandConfiguration(
     commandName: "generate",
     abstract: "Generates text from a Hugging Face model folder, or chats with it.",
     discussion: """
@@ -13,65 +13,65 @@ public struct GenerateCommand: EngineCommand {
 
       EXAMPLES:
         xtuner generate runs/demo/export --prompt "Once upon a time"
-        xtuner generate Qwen3-0.6B --chat --prompt "What is 17 + 25?" --temperature 0
-        xtuner generate Qwen3-0.6B --chat --system "Answer in one sentence."
-        xtuner generate Qwen3-0.6B --prompt "1, 2, 3," --max-tokens 16 --stop "10" --json
+        xtuner generate DIR --chat --prompt "What is 17 + 25?" --temperature 0
+        xtuner generate DIR --chat --system "Answer in one sentence."
+        xtuner generate DIR --prompt "1, 2, 3," --max-tokens 16 --stop "10"
       """)
 
   @Argument(help: "A Hugging Face model folder: config.json, safetensors and a tokenizer.")
-  public var model: String
+  package var model: String
 
   @Option(help: "The text to continue, or with --chat the user's message.")
-  public var prompt: String?
+  package var prompt: String?
 
   @Flag(help: "Render messages with the chat template.")
-  public var chat = false
+  package var chat = false
 
   @Option(help: "The system message of a chat.")
-  public var system: String?
+  package var system: String?
 
   @Option(
     help: "The chat template's name (see xtuner info); taken from the model when left out.")
-  public var template: String?
+  package var template: String?
 
   @Flag(
     inversion: .prefixedNo,
     help: "Whether a chat template that knows thinking asks the model to think first.")
-  public var thinking = true
+  package var thinking = true
 
   @Option(help: "Tokens to generate at most for one answer.")
-  public var maxTokens = 512
+  package var maxTokens = 512
 
   @Option(help: "Divides the logits before sampling; 0 takes the likeliest token.")
-  public var temperature = 1.0
+  package var temperature = 1.0
 
   @Option(help: "Sample from the likeliest tokens that hold this share of probability, 0 to 1.")
-  public var topP = 1.0
+  package var topP = 1.0
 
   @Option(help: "Sample from this many likeliest tokens; 0 means all.")
-  public var topK = 0
+  package var topK = 0
 
   @Option(
     help: "End the answer before this text; may be given several times.")
-  public var stop: [String] = []
+  package var stop: [String] = []
 
   @Option(help: "Seed of the sampling; the same seed gives the same text.")
-  public var seed: UInt64 = 0
+  package var seed: UInt64 = 0
 
   @Option(help: "Number type of weights and computation: f32 or bf16.")
-  public var dtype = ComputeType.bfloat16
+  package var dtype = ComputeType.bfloat16
 
   @Option(help: "CPU threads; all cores when left out.")
-  public var threads: Int?
+  package var threads: Int?
 
   @Flag(help: "Print one JSON object an answer, with token counts and the reason of its end.")
-  public var json = false
+  package var json = false
 
-  public init() {}
+  package init() {}
 
-  public var request: EngineRequest { .generate(self) }
+  package var request: EngineRequest { .generate(self) }
 
-  public func validate() throws {
+  package func validate() throws {
     guard chat || prompt != nil else {
       throw ValidationError("either --prompt TEXT or --chat is needed")
     }

@@ -69,7 +69,8 @@ public final class Attention: Module {
         standardDeviation: options.standardDeviation)
     }
     self.query = linear("query", hidden, options.headCount * size, hasBias: options.hasInputBias)
-    self.key = linear("key", hidden, options.keyValueHeadCount * size, hasBias: options.hasInputBias)
+    self.key = linear(
+      "key", hidden, options.keyValueHeadCount * size, hasBias: options.hasInputBias)
     self.value = linear(
       "value", hidden, options.keyValueHeadCount * size, hasBias: options.hasInputBias)
     self.output = linear("output", options.headCount * size, hidden, hasBias: options.hasOutputBias)
@@ -116,8 +117,8 @@ public final class Attention: Module {
   ) -> Tensor {
     if let cache = context.cache {
       let cached = cache.write(key: keyTGd, value: valueTGd, layer: name)
-      if case .decode(let mask, let length) = cache.pass {
-        return decode(queryTHd, cached, mask: mask, length: length)
+      if cache.pass == .decode {
+        return decode(queryTHd, cached, mask: cache.mask(window: options.window))
       }
     }
     return Tensor.varlenAttention(
@@ -125,18 +126,29 @@ public final class Attention: Module {
       window: options.window, sinks: sinks?.value)
   }
 
-  /// One new token a sequence against everything cached: `[S, H, d]`.
+  /// One new token a sequence, `[S, H, d]`, against everything cached, `[S, G, N, d]`; `[S, H, d]`.
+  ///
+  /// The query heads of a group are taken as rows of one matrix, so that keys are never repeated.
   private func decode(
-    _ querySHd: Tensor, _ cached: (key: Tensor, value: Tensor), mask: Tensor, length: Int
+    _ querySHd: Tensor, _ cached: (key: Tensor, value: Tensor), mask: Tensor?
   ) -> Tensor {
-    precondition(
-      options.window == nil && sinks == nil, "\(name): generation with windows or sinks is not built")
-    let query = querySHd.unsqueezed(dim: 2)
-    let key = cached.key.narrowed(dim: 1, start: 0, length: length).transposed(1, 2)
-    let value = cached.value.narrowed(dim: 1, start: 0, length: length).transposed(1, 2)
-    let mixed = Tensor.scaledDotProductAttention(
-      query: query, key: key, value: value, mask: mask, dropout: 0, isCausal: false, scale: scale,
-      enableGQA: true)
-    return mixed.squeezed(dim: 2)
+    let (sequenceCount, groupCount) = (querySHd.size(0), options.keyValueHeadCount)
+    let groupSize = options.headCount / groupCount
+    let query = querySHd.reshaped([sequenceCount, groupCount, groupSize, options.headSize])
+    let mixed: Tensor
+    if let sinks {
+      var scores = query.to(.float32).matmul(cached.key.to(.float32).transposed(2, 3)) * scale
+      if let mask { scores = scores.maskedFill(where: mask.logicalNot(), value: .real(-.infinity)) }
+      let sink = sinks.value.view([1, groupCount, groupSize, 1])
+        .expanded([sequenceCount, groupCount, groupSize, 1])
+      mixed = Tensor.concatenated([scores, sink], dim: -1).softmax(dim: -1)
+        .narrowed(dim: 3, start: 0, length: cached.key.size(2))
+        .matmul(cached.value.to(.float32)).to(query.dtype)
+    } else {
+      mixed = Tensor.scaledDotProductAttention(
+        query: query, key: cached.key, value: cached.value, mask: mask, dropout: 0, isCausal: false,
+        scale: scale, enableGQA: false)
+    }
+    return mixed.reshaped([sequenceCount, options.headCount, options.headSize])
   }
 }

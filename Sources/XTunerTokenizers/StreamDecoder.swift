@@ -24,7 +24,9 @@ public struct StreamDecoder: Sendable {
     return text
   }
 
-  /// The rest: an incomplete character becomes U+FFFD. The decoder can be used anew afterwards.
+  /// The rest: an incomplete character becomes U+FFFD.
+  ///
+  /// The decoder can be used anew afterwards.
   public mutating func finish() -> String {
     defer {
       pending = []

@@ -16,7 +16,7 @@ extension Tokenizer {
     return [[Int32]](unsafeUninitializedCapacity: count) { buffer, initializedCount in
       let results = ResultSlots(base: buffer.baseAddress)
       let next = Atomic<Int>(0)
-      let step = max(1, min(64, count / (threads * 8)))
+      let step = max(1, min(64, count / (threads * 64)))
       DispatchQueue.concurrentPerform(iterations: threads) { _ in
         while true {
           let start = next.add(step, ordering: .relaxed).oldValue

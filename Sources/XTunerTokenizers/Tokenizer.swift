@@ -17,7 +17,9 @@ public final class Tokenizer: Sendable {
   private let addedByContent: [String: Int32]
   private let pool = Mutex<[EncodingScratch]>([])
 
-  /// One more than the largest id. A model may have more rows than this.
+  /// One more than the largest id.
+  ///
+  /// A model may have more rows than this.
   public let vocabularySize: Int
   /// SHA-256 of the defining files' bytes as lower-case hexadecimal digits, for cache keys.
   public let contentHash: String
@@ -123,7 +125,9 @@ public final class Tokenizer: Sendable {
   public func encode(
     utf8 bytes: UnsafeBufferPointer<UInt8>, addSpecialTokens: Bool = false
   ) -> [Int32] {
-    guard UTF8Text.firstInvalid(bytes) != nil else { return encode(wellFormed: bytes, addSpecialTokens) }
+    guard UTF8Text.firstInvalid(bytes) != nil else {
+      return encode(wellFormed: bytes, addSpecialTokens)
+    }
     return UTF8Text.repaired(bytes).withUnsafeBufferPointer {
       encode(wellFormed: $0, addSpecialTokens)
     }

@@ -12,6 +12,12 @@ public enum TokenizerCommands {
     public var tokenCount: Int
     /// Seconds spent encoding, without reading and writing files.
     public var seconds: Double
+
+    /// The four numbers as one line of JSON: `lines`, `bytes`, `tokens`, `seconds`.
+    public var json: String {
+      "{\"lines\": \(lineCount), \"bytes\": \(byteCount), \"tokens\": \(tokenCount), "
+        + "\"seconds\": \(seconds)}"
+    }
   }
 
   /// Encodes every line of `input` (cut at `\n`, bytes as they are) to a JSON list in `output`.

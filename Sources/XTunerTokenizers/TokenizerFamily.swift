@@ -50,7 +50,8 @@ public enum TokenizerFamily: String, Sendable, CaseIterable {
     switch self {
     case .kimiK2: return nil
     case .qwen:
-      let names = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"] + (0..<205).map { "<|extra_\($0)|>" }
+      let names =
+        ["<|endoftext|>", "<|im_start|>", "<|im_end|>"] + (0..<205).map { "<|extra_\($0)|>" }
       return Self.tokens(names, from: rankCount)
     case .cl100k:
       return [

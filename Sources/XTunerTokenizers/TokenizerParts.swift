@@ -12,7 +12,8 @@ struct TokenizerParts: Sendable {
   init(_ files: TokenizerFiles, family: TokenizerFamily?) throws(TokenizerError) {
     var configuration: ConfigurationNode?
     if let bytes = files.configuration {
-      let path = files.configurationPath.isEmpty
+      let path =
+        files.configurationPath.isEmpty
         ? TokenizerFiles.configurationName : files.configurationPath
       configuration = ConfigurationNode(try TokenizerJSON.parse(bytes, file: path), file: path)
     }
@@ -160,7 +161,8 @@ struct TokenizerParts: Sendable {
       } else if let bytes = model.vocabulary.bytes(of: token.id) {
         throw TokenizerError(
           .inconsistent, file: file, key: key,
-          "has id \(token.id), which \"\(String(decoding: bytes, as: UTF8.self))\" has in model.vocab")
+          "has id \(token.id), which \"\(String(decoding: bytes, as: UTF8.self))\" has in model.vocab"
+        )
       }
     }
     if let twice = Dictionary(grouping: added, by: \.content).first(where: { $0.value.count > 1 }) {

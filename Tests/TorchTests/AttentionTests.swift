@@ -89,6 +89,18 @@ import Torch
     }
   }
 
+  // Long samples go through libtorch's flash attention where it fits.
+  @Test(arguments: [variants[1], variants[10]])
+  func longSampleEqualsReference(variant: Variant) {
+    let pack = Pack(testDescription: "", lengths: [3, 1031, 0, 7])
+    for dtype in [DType.float32, .bfloat16] {
+      let inputs = Self.inputs(variant, tokens: pack.tokenCount, dtype: dtype)
+      expectKernelEqualsReference(inputs, tolerance: .of(dtype)) {
+        Self.attention($0, variant, bounds: pack.bounds, $1)
+      }
+    }
+  }
+
   @Test(arguments: variants)
   func float64EqualsReference(variant: Variant) {
     let pack = Self.packs[4]

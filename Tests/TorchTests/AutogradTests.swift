@@ -57,7 +57,8 @@ import Torch
     let leaf = y.leaf()
     #expect(y.requiresGradient && leaf.requiresGradient)
     #expect(leaf.sharesStorage(with: y))
-    let result = gradients(of: [(leaf * 5).sum()], withRespectTo: [leaf, x], outputGradients: [nil])
+    let result = gradients(
+      of: [(leaf * 5).sum()], withRespectTo: [leaf, x], outputGradients: [nil])
     #expect(result[0]?.floats() == [5, 5])
     #expect(result[1] == nil)
     #expect(!y.detached().requiresGradient)

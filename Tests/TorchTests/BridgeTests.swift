@@ -129,6 +129,11 @@ import Torch
             $0[0].permutedRows(tokenOfRow: assignment.tokenOfRow, rowOfSlot: assignment.rowOfSlot)
               .unpermutedRows(weights: $0[1], rowOfSlot: assignment.rowOfSlot)
           },
+          Outcome([heads, heads, heads, randomTensor([5], generator: generator)]) {
+            Tensor.varlenAttention(
+              query: $0[0], key: $0[1], value: $0[2], bounds: Tensor([0, 31, 34, 257] as [Int64]),
+              scale: 0.1, sinks: $0[3])
+          },
         ]
       }
       func flat(threads: Int) -> [UInt8] {

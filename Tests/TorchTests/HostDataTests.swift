@@ -46,7 +46,10 @@ import Torch
 
   @Test(arguments: [
     // The bits of 1, of the largest finite number and of the smallest above zero.
-    (DType.bfloat16, [0x3f80, 0x7f7f, 0x0001] as [UInt16], [1, 3.3895314e38, 9.1835496e-41] as [Float]),
+    (
+      DType.bfloat16, [0x3f80, 0x7f7f, 0x0001] as [UInt16],
+      [1, 3.3895314e38, 0x1p-133] as [Float]
+    ),
     (.float16, [0x3c00, 0x7bff, 0x0001], [1, 65504, 5.9604645e-8]),
   ])
   func halfPrecisionBitsHaveTheirValues(dtype: DType, bits: [UInt16], values: [Float]) {

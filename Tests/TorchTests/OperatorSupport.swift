@@ -6,6 +6,8 @@ struct Tolerance {
   var absolute: Double
   var relative: Double
 
+  /// The tolerance of a comparison in `dtype`.
+  ///
   /// bf16 has 8 significant bits: two roundings differ by at most 2^-7; f16 has 11. The kernels sum
   /// in float32 (float64 for f64) in another order than ATen. References work in float32, except
   /// matrix products.
@@ -64,7 +66,8 @@ func expectKernelEqualsReference(
   for (index, (mine, theirs)) in zip(kernel.inputGradients, reference.inputGradients).enumerated() {
     #expect(mine.dtype == inputs[index].dtype, sourceLocation: sourceLocation)
     // Gradients of weights sum over rows: their size sets the scale of the error.
-    let largest = theirs.elementCount == 0 ? 0 : theirs.absolute().maximumValue().to(.float64).item()
+    let largest =
+      theirs.elementCount == 0 ? 0 : theirs.absolute().maximumValue().to(.float64).item()
     expectClose(
       mine, theirs, absolute: tolerance.absolute * max(1, largest / 4),
       relative: tolerance.relative, "gradient of input \(index)", sourceLocation: sourceLocation)

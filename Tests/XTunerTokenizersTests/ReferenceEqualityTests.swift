@@ -79,7 +79,9 @@ import XTunerTokenizers
       state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
       let range = scalars[Int(state >> 33) % scalars.count]
       let offset = UInt32(state >> 40) % UInt32(range.count)
-      if let scalar = Unicode.Scalar(range.lowerBound + offset) { text.unicodeScalars.append(scalar) }
+      if let scalar = Unicode.Scalar(range.lowerBound + offset) {
+        text.unicodeScalars.append(scalar)
+      }
     }
     let tokenizer = try Tokenizer(path: Fixture.path("qwen3"))
     let whole = text.precomposedStringWithCanonicalMapping

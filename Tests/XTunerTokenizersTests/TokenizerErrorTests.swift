@@ -109,7 +109,9 @@ import XTunerTokenizers
     #expect(extra.contains(found!.key))
   }
 
-  @Test(arguments: ["(?<name>a)", #"\\h"#, #"\\p{Klingon}"#, "[[:alpha:]]", "a**", "(a", "a)", "[b"])
+  @Test(arguments: [
+    "(?<name>a)", #"\\h"#, #"\\p{Klingon}"#, "[[:alpha:]]", "a**", "(a", "a)", "[b",
+  ])
   func unknownPatternIsRefused(_ split: String) {
     let found = error(file(split: split))
     #expect(found?.code == .unsupported)

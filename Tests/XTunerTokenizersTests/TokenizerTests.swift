@@ -91,6 +91,38 @@ import XTunerTokenizers
     #expect(qwen.decode(qwen.encode("e\u{301} 12")) == "\u{E9} 12")
   }
 
+  @Test func classThatAddsBosDoesSo() throws {
+    let folder = try Fixture.temporaryFolder()
+    try Tokenizer(path: Fixture.path("qwen3")).save(to: folder)
+    let configuration = """
+      {"tokenizer_class": "LlamaTokenizerFast", "add_bos_token": true, "add_eos_token": true,
+      "bos_token": {"content": "<|im_start|>"}, "eos_token": "<|im_end|>"}
+      """
+    try configuration.write(
+      toFile: folder + "/tokenizer_config.json", atomically: true, encoding: .utf8)
+    let changed = try Tokenizer(path: folder)
+    let start = try #require(changed.id(of: "<|im_start|>"))
+    let end = try #require(changed.id(of: "<|im_end|>"))
+    #expect(changed.encode("a", addSpecialTokens: true) == [start] + tokenizer.encode("a") + [end])
+    #expect(changed.encode("a") == tokenizer.encode("a"))
+    #expect(changed.contentHash != tokenizer.contentHash)
+  }
+
+  @Test func manyThreadsMayEncodeAtOnce() async throws {
+    let cases = try Fixture.cases("qwen3")
+    await withTaskGroup(of: Bool.self) { group in
+      for shift in 0..<13 {
+        group.addTask {
+          (0..<cases.count).allSatisfy { index in
+            let item = cases[(index * 7 + shift) % cases.count]
+            return tokenizer.encode(item.text) == item.ids
+          }
+        }
+      }
+      for await isEqual in group { #expect(isEqual) }
+    }
+  }
+
   @Test func linesOfAFileBecomeLinesOfIDs() throws {
     let folder = try Fixture.temporaryFolder()
     let bytes = Array("Hello\n\ncaf\u{E9}\r\n".utf8) + [0xFF, 0x0A] + Array("last".utf8)
@@ -110,7 +142,8 @@ import XTunerTokenizers
   @Test func hugeTextIsCutAsThePublishedKimiTokenizerCutsIt() throws {
     let kimi = try Tokenizer(path: Fixture.path("kimi_k2"))
     let run = String(repeating: "x", count: 25_000)
-    #expect(kimi.encode(run + run + "xx") == kimi.encode(run) + kimi.encode(run) + kimi.encode("xx"))
+    #expect(
+      kimi.encode(run + run + "xx") == kimi.encode(run) + kimi.encode(run) + kimi.encode("xx"))
     let mixed = String(repeating: "x y ", count: 100_000)
     #expect(kimi.encode(mixed + "x") == kimi.encode(mixed) + kimi.encode("x"))
   }

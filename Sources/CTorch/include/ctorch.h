@@ -107,6 +107,10 @@ CTStatus ct_generator_set_state(ct_generator *generator, ct_tensor *state);
 
 // ---- Process
 
+/// Makes the C allocator keep large freed blocks instead of giving their pages back to the kernel:
+/// a training step frees and takes the same blocks again, and page faults would cost more than its
+/// arithmetic. To be called before the first large allocation.
+void ct_keep_freed_memory(void);
 CTStatus ct_set_thread_count(int32_t count);
 int32_t ct_thread_count(void);
 void ct_set_deterministic(bool enabled);

@@ -140,8 +140,6 @@ Tensor rotary(const Tensor &x, const Tensor &cosine, const Tensor &sine, bool in
 Tensor swiglu(const Tensor &gate_up) { return SwiGLU::apply(gate_up.contiguous()); }
 Tensor varlen_attention(const Tensor &query, const Tensor &key, const Tensor &value, const Tensor &bounds,
                         double scale, int64_t window, const std::optional<Tensor> &sinks) {
-  if (query.device().is_cpu() && !flash_fits(query, value, window, sinks))
-    return reference::varlen_attention(query, key, value, bounds, scale, window, sinks);
   return VarlenAttention::apply(query, key, value, bounds, scale, window, sinks);
 }
 Tensor grouped_linear(const Tensor &x, const Tensor &weight, const Tensor &offsets) {

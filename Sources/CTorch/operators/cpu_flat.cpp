@@ -100,8 +100,8 @@ void add_rows(const Tensor &into, const Tensor &rows, const Tensor &indices) {
   int64_t count = rows.size(0), width = rows.size(1);
   auto targets = indices.const_data_ptr<int64_t>();
   for (int64_t i = 0; i < count; ++i)
-    TORCH_CHECK(targets[i] >= 0 && targets[i] < into.size(0), "add_rows: index ", targets[i], " at ", i, " is outside 0..<",
-                into.size(0));
+    TORCH_CHECK(targets[i] >= 0 && targets[i] < into.size(0), "add_rows: index ", targets[i], " at ", i,
+                " is outside 0..<", into.size(0));
   auto source = rows.contiguous();
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, rows.scalar_type(), "add_rows", [&] {
     if constexpr (std::is_same_v<scalar_t, double>) {

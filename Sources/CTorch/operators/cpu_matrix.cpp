@@ -1,10 +1,15 @@
-// CPU kernels around libtorch's matrix products: grouped linear layers and varlen attention.
+// CPU kernels of grouped linear layers, around libtorch's matrix products.
 #include <ATen/ATen.h>
-#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
-#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
+#include <ATen/OpMathType.h>
+#include <ATen/Parallel.h>
 #include <torch/library.h>
 
-#include "operators.h"
+#include <vector>
+
+#include "parallel.h"
+
+#define XTUNER_KERNELS "kernels_matrix.h"
+#include "each_instruction_set.h"
 
 namespace xtuner::cpu {
 namespace {
@@ -23,100 +28,76 @@ const int64_t *checked_ends(const Tensor &offsets, int64_t groups, int64_t rows,
   return ends;
 }
 
+/// Calls `body(group, begin, end)` for every group. A group with more than a thread's share of the rows has all
+/// threads to itself; of the others, each thread computes one at a time.
+template <typename Body>
+void each_group(const int64_t *ends, int64_t groups, Body &&body) {
+  int64_t threads = at::get_num_threads(), total = groups == 0 ? 0 : ends[groups - 1];
+  std::vector<int64_t> small;
+  for (int64_t e = 0; e < groups; ++e) {
+    int64_t begin = e == 0 ? 0 : ends[e - 1];
+    if (threads > 1 && (ends[e] - begin) * threads <= total)
+      small.push_back(e);
+    else
+      body(e, begin, ends[e]);
+  }
+  parallel_items(static_cast<int64_t>(small.size()), threads, [&](int64_t item) {
+    // The dispatcher's state is of the thread: no kernel below records gradients.
+    at::AutoDispatchBelowADInplaceOrView below;
+    int64_t e = small[item];
+    body(e, e == 0 ? 0 : ends[e - 1], ends[e]);
+  });
+}
+
 Tensor grouped_linear(const Tensor &x, const Tensor &weight, const Tensor &offsets) {
-  TORCH_CHECK(x.dim() == 2 && weight.dim() == 3 && x.size(1) == weight.size(2), "grouped_linear: x ", x.sizes(),
-              " with weight ", weight.sizes());
+  TORCH_CHECK(x.dim() == 2 && weight.dim() == 3 && x.size(1) == weight.size(2) &&
+                  x.scalar_type() == weight.scalar_type(),
+              "grouped_linear: x ", x.scalar_type(), x.sizes(), " with weight ", weight.scalar_type(), weight.sizes());
   auto ends = checked_ends(offsets, weight.size(0), x.size(0), "grouped_linear");
   auto y = at::empty({x.size(0), weight.size(1)}, x.options());
-  for (int64_t e = 0, begin = 0; e < weight.size(0); begin = ends[e++]) {
-    if (ends[e] == begin) continue;
-    auto out = y.slice(0, begin, ends[e]);
-    at::mm_out(out, x.slice(0, begin, ends[e]), weight[e].t());
-  }
+  each_group(ends, weight.size(0), [&](int64_t e, int64_t begin, int64_t end) {
+    if (begin == end) return;
+    auto out = y.slice(0, begin, end);
+    at::mm_out(out, x.slice(0, begin, end), weight[e].t());
+  });
   return y;
+}
+
+/// Up to this many rows a weight's gradient is faster as a sum of outer products than as a matrix product.
+constexpr int64_t kFewRows = 16;
+
+void outer_products_into(Tensor &dweight, const Tensor &grad, const Tensor &x) {
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, x.scalar_type(), "grouped_linear_backward", [&] {
+    auto kernel = XTUNER_KERNEL(outer_products<scalar_t>);
+    std::vector<at::opmath_type<scalar_t>> columns(grad.numel());
+    kernel(grad.const_data_ptr<scalar_t>(), x.const_data_ptr<scalar_t>(), dweight.mutable_data_ptr<scalar_t>(),
+           columns.data(), x.size(0), dweight.size(0), dweight.size(1));
+  });
 }
 
 std::tuple<Tensor, Tensor> grouped_linear_backward(const Tensor &grad, const Tensor &x, const Tensor &weight,
                                                    const Tensor &offsets) {
+  TORCH_CHECK(grad.sizes() == at::IntArrayRef({x.size(0), weight.size(1)}) && grad.is_contiguous() &&
+                  x.is_contiguous() && grad.scalar_type() == x.scalar_type(),
+              "grouped_linear_backward: gradient ", grad.scalar_type(), grad.sizes(), " for x ", x.sizes(),
+              " and weight ", weight.sizes());
   auto ends = checked_ends(offsets, weight.size(0), x.size(0), "grouped_linear_backward");
   auto dx = at::empty_like(x);
-  auto dw = at::empty_like(weight);
-  for (int64_t e = 0, begin = 0; e < weight.size(0); begin = ends[e++]) {
+  auto dw = at::empty(weight.sizes(), weight.options());
+  each_group(ends, weight.size(0), [&](int64_t e, int64_t begin, int64_t end) {
     auto dwe = dw[e];
-    if (ends[e] == begin) {
+    if (begin == end) {
       dwe.zero_();
-      continue;
+      return;
     }
-    auto g = grad.slice(0, begin, ends[e]), dxe = dx.slice(0, begin, ends[e]);
-    at::mm_out(dxe, g, weight[e]);
-    at::mm_out(dwe, g.t(), x.slice(0, begin, ends[e]));
-  }
+    auto xe = x.slice(0, begin, end), ge = grad.slice(0, begin, end), dxe = dx.slice(0, begin, end);
+    at::mm_out(dxe, ge, weight[e]);
+    if (end - begin <= kFewRows)
+      outer_products_into(dwe, ge, xe);
+    else
+      at::mm_out(dwe, ge.t(), xe);
+  });
   return {dx, dw};
-}
-
-struct Samples {
-  const int64_t *edges;
-  int64_t count;
-};
-
-Samples checked_samples(const Tensor &bounds, int64_t tokens) {
-  TORCH_CHECK(bounds.scalar_type() == at::kLong && bounds.is_contiguous() && bounds.numel() >= 1,
-              "varlen_attention: bounds must be contiguous int64, got ", bounds.scalar_type(), bounds.sizes());
-  Samples samples{bounds.const_data_ptr<int64_t>(), bounds.numel() - 1};
-  TORCH_CHECK(samples.edges[0] == 0 && samples.edges[samples.count] == tokens,
-              "varlen_attention: bounds must go from 0 to the ", tokens, " tokens, go from ", samples.edges[0], " to ",
-              samples.edges[samples.count]);
-  for (int64_t i = 0; i < samples.count; ++i)
-    TORCH_CHECK(samples.edges[i] <= samples.edges[i + 1], "varlen_attention: bounds fall at ", i);
-  return samples;
-}
-
-/// Tokens `begin ..< end` of [T, H, d] as the [1, H, n, d] that libtorch's attention takes; a view.
-Tensor sample(const Tensor &x, int64_t begin, int64_t end) {
-  return x.slice(0, begin, end).transpose(0, 1).unsqueeze(0);
-}
-
-std::tuple<Tensor, Tensor> varlen_attention(const Tensor &query, const Tensor &key, const Tensor &value,
-                                            const Tensor &bounds, double scale, int64_t window,
-                                            const std::optional<Tensor> &sinks) {
-  int64_t tokens = query.size(0), heads = query.size(1);
-  TORCH_CHECK(key.size(0) == tokens && value.size(0) == tokens && key.size(1) == value.size(1) &&
-                  query.size(2) == key.size(2) && heads % key.size(1) == 0,
-              "varlen_attention: query ", query.sizes(), ", key ", key.sizes(), ", value ", value.sizes());
-  auto samples = checked_samples(bounds, tokens);
-  TORCH_CHECK(flash_fits(query, value, window, sinks),
-              "varlen_attention: the CPU kernel computes full attention with one head width and no sinks");
-  auto out = at::empty({tokens, heads, value.size(2)}, query.options());
-  auto logsumexp = at::empty({tokens, heads}, query.options().dtype(at::kFloat));
-  for (int64_t i = 0; i < samples.count; ++i) {
-    int64_t b = samples.edges[i], e = samples.edges[i + 1];
-    if (b == e) continue;
-    auto [o, l] = at::_scaled_dot_product_flash_attention_for_cpu(sample(query, b, e), sample(key, b, e),
-                                                                  sample(value, b, e), 0.0, true, {}, scale);
-    sample(out, b, e).copy_(o);
-    logsumexp.slice(0, b, e).copy_(l[0].t());
-  }
-  return {out, logsumexp};
-}
-
-std::tuple<Tensor, Tensor, Tensor, Tensor> varlen_attention_backward(
-    const Tensor &grad, const Tensor &query, const Tensor &key, const Tensor &value, const Tensor &out,
-    const Tensor &logsumexp, const Tensor &bounds, double scale, int64_t window, const std::optional<Tensor> &sinks) {
-  auto samples = checked_samples(bounds, query.size(0));
-  auto dq = at::empty_like(query, at::MemoryFormat::Contiguous), dk = at::empty_like(key, at::MemoryFormat::Contiguous),
-       dv = at::empty_like(value, at::MemoryFormat::Contiguous);
-  for (int64_t i = 0; i < samples.count; ++i) {
-    int64_t b = samples.edges[i], e = samples.edges[i + 1];
-    if (b == e) continue;
-    auto lse = logsumexp.slice(0, b, e).t().unsqueeze(0);
-    auto [gq, gk, gv] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
-        sample(grad, b, e), sample(query, b, e), sample(key, b, e), sample(value, b, e), sample(out, b, e), lse, 0.0,
-        true, {}, scale);
-    sample(dq, b, e).copy_(gq);
-    sample(dk, b, e).copy_(gk);
-    sample(dv, b, e).copy_(gv);
-  }
-  return {dq, dk, dv, Tensor()};
 }
 
 }  // namespace
@@ -126,6 +107,4 @@ TORCH_LIBRARY_IMPL(xtuner, CPU, m) {
   using namespace xtuner::cpu;
   m.impl("grouped_linear", grouped_linear);
   m.impl("grouped_linear_backward", grouped_linear_backward);
-  m.impl("varlen_attention", varlen_attention);
-  m.impl("varlen_attention_backward", varlen_attention_backward);
 }

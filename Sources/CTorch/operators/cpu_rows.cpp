@@ -31,7 +31,8 @@ void check_same(const Tensor &grad, const Tensor &like, const char *what) {
 std::tuple<Tensor, Tensor> rms_norm(const Tensor &x, const Tensor &weight, double epsilon) {
   TORCH_CHECK(x.dim() >= 1, "rms_norm: x is a scalar");
   int64_t width = x.size(-1), rows = width == 0 ? 0 : x.numel() / width;
-  TORCH_CHECK(weight.dim() == 1 && weight.size(0) == width, "rms_norm: weight ", weight.sizes(), " for rows of ", width);
+  TORCH_CHECK(weight.dim() == 1 && weight.size(0) == width, "rms_norm: weight ", weight.sizes(), " for rows of ",
+              width);
   TORCH_CHECK(weight.scalar_type() == x.scalar_type(), "rms_norm: weight is ", weight.scalar_type(), ", x is ",
               x.scalar_type());
   auto w = weight.contiguous();

@@ -22,8 +22,7 @@ at::Tensor permute_rows(const at::Tensor &x, const at::Tensor &token_of_row);
 at::Tensor unpermute_rows(const at::Tensor &rows, const at::Tensor &weights, const at::Tensor &row_of_slot);
 }  // namespace reference
 
-/// Whether libtorch's flash kernel computes this: full causal attention, one width, no sinks. On a CPU
-/// the composite reference computes the rest.
+/// Whether libtorch's flash kernel computes this: full causal attention, one width, no sinks.
 inline bool flash_fits(const at::Tensor &query, const at::Tensor &value, int64_t window,
                        const std::optional<at::Tensor> &sinks) {
   return window <= 0 && !sinks && query.size(2) == value.size(2) && query.scalar_type() != at::kDouble;

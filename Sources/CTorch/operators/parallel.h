@@ -5,6 +5,7 @@
 // runtime's entry point, which libtorch_cpu has already loaded: one pool of threads serves both.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <type_traits>
 
@@ -24,6 +25,15 @@ void parallel_for(int64_t count, int64_t grain, Body &&body) {
         (*static_cast<std::remove_reference_t<Body> *>(context))(begin, end);
       },
       &body);
+}
+
+/// Calls `body(item)` once for every item of 0..<count; a thread takes the next one when it is free.
+template <typename Body>
+void parallel_items(int64_t count, int64_t threads, Body &&body) {
+  std::atomic<int64_t> next{0};
+  parallel_for(threads < count ? threads : count, 1, [&](int64_t, int64_t) {
+    for (int64_t item = next++; item < count; item = next++) body(item);
+  });
 }
 
 }  // namespace xtuner

@@ -24,7 +24,8 @@ struct ByteStringTable: Sendable {
     if let base = bytes.baseAddress {
       let raw = UnsafeRawPointer(base)
       while index + 8 <= bytes.count {
-        hash = (hash ^ raw.loadUnaligned(fromByteOffset: index, as: UInt64.self))
+        hash =
+          (hash ^ raw.loadUnaligned(fromByteOffset: index, as: UInt64.self))
           &* 0xFF51_AFD7_ED55_8CCD
         hash ^= hash >> 32
         index += 8

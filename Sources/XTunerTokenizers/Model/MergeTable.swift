@@ -62,7 +62,9 @@ final class MergeTable: @unchecked Sendable {
     }
   }
 
-  /// Sets the merge of a pair; a later call for the same pair wins. Only before sharing.
+  /// Sets the merge of a pair; a later call for the same pair wins.
+  ///
+  /// Only before sharing.
   func insert(_ left: Int32, _ right: Int32, _ merge: Merge) {
     let pair = Self.pair(left, right)
     var index = slot(of: pair)

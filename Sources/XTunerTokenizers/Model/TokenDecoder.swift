@@ -59,7 +59,9 @@ indirect enum TokenDecoder: Sendable {
 
   /// The text of `tokens`, each given as UTF-8.
   func decode(_ tokens: [[UInt8]]) -> String {
-    if case .joinedWithSpaces = self { return UTF8Text.string(Array(tokens.joined(separator: [0x20]))) }
+    if case .joinedWithSpaces = self {
+      return UTF8Text.string(Array(tokens.joined(separator: [0x20])))
+    }
     return UTF8Text.string(Array(apply(tokens).joined()))
   }
 

@@ -1,5 +1,7 @@
 /// A bracketed class, as Oniguruma and Rust's `regex` write it: ranges, sets, nested classes and
-/// intersections. PCRE2 has no nesting, so what does not fit one bracket becomes a group.
+/// intersections.
+///
+/// PCRE2 has no nesting, so what does not fit one bracket becomes a group.
 struct CharacterClassReader {
   private var isNegated = false
   private var items = ""
@@ -12,9 +14,9 @@ struct CharacterClassReader {
   static func read(
     _ translator: inout PatternTranslator
   ) throws(TokenizerError) -> CharacterClassReader {
-    _ = translator.skip("[")
+    _ = translator.consume("[")
     var reader = CharacterClassReader()
-    reader.isNegated = translator.skip("^")
+    reader.isNegated = translator.consume("^")
     try reader.readBody(&translator)
     return reader
   }
@@ -36,15 +38,15 @@ struct CharacterClassReader {
   private mutating func readBody(_ translator: inout PatternTranslator) throws(TokenizerError) {
     var isFirst = true
     while true {
-      guard let scalar = translator.next else { throw translator.error("an unclosed class") }
+      guard let scalar = translator.current else { throw translator.failure("an unclosed class") }
       if scalar == "]", !isFirst {
-        translator.advance()
-        guard !items.isEmpty || !others.isEmpty else { throw translator.error("an empty class") }
+        translator.index += 1
+        guard !items.isEmpty || !others.isEmpty else { throw translator.failure("an empty class") }
         return
       }
       isFirst = false
-      if translator.looksAt("[:") { throw translator.error("a POSIX class [:…:]") }
-      if translator.skip("&&") {
+      if translator.hasPrefix("[:") { throw translator.failure("a POSIX class [:…:]") }
+      if translator.consume("&&") {
         try readIntersection(&translator)
         return
       }
@@ -67,13 +69,13 @@ struct CharacterClassReader {
 
   private mutating func readItem(_ translator: inout PatternTranslator) throws(TokenizerError) {
     guard let first = try readScalarOrSet(&translator) else { return }
-    guard translator.looksAt("-"), !translator.looksAt("-]"), !translator.looksAt("-[") else {
+    guard translator.hasPrefix("-"), !translator.hasPrefix("-]"), !translator.hasPrefix("-[") else {
       items += PatternTranslator.quoted(first)
       return
     }
-    translator.advance()
+    translator.index += 1
     guard let last = try readScalarOrSet(&translator), last.value >= first.value else {
-      throw translator.error("a range that does not go up")
+      throw translator.failure("a range that does not go up")
     }
     items += "\(PatternTranslator.quoted(first))-\(PatternTranslator.quoted(last))"
   }
@@ -82,12 +84,12 @@ struct CharacterClassReader {
   private mutating func readScalarOrSet(
     _ translator: inout PatternTranslator
   ) throws(TokenizerError) -> Unicode.Scalar? {
-    guard let scalar = translator.next else { throw translator.error("an unclosed class") }
-    translator.advance()
+    guard let scalar = translator.current else { throw translator.failure("an unclosed class") }
+    translator.index += 1
     guard scalar == "\\" else { return scalar }
     let escape = try translator.escape()
     if let scalar = escape.scalar { return scalar }
-    guard escape.isSet else { throw translator.error("an anchor inside a class") }
+    guard escape.isSet else { throw translator.failure("an anchor inside a class") }
     if escape.isNegated {
       others.append(escape.pattern)
     } else {

@@ -6,7 +6,9 @@ internal import Foundation
 /// Canonical composition (NFC) that leaves text alone where nothing can change.
 enum ComposedText {
   /// Blocks whose characters are unchanged by NFC, are starters and never join the character before
-  /// them, so text may be cut in front of any of them. Leaving a block out costs time only.
+  /// them, so text may be cut in front of any of them.
+  ///
+  /// Leaving a block out costs time only.
   private static let stable: [ClosedRange<UInt32>] = [
     0x0000...0x02FF, 0x0391...0x03A9, 0x03B1...0x03C9, 0x0400...0x0482, 0x048A...0x052F,
     0x05D0...0x05EA, 0x0620...0x064A, 0x0660...0x066F, 0x0904...0x0928, 0x092A...0x0930,
@@ -17,7 +19,9 @@ enum ComposedText {
   ]
 
   /// Whether the reference's normalisation, which is of Unicode 9, takes `scalar` for unassigned: it
-  /// neither moves nor joins. Unassigned characters behave the same.
+  /// neither moves nor joins.
+  ///
+  /// Unassigned characters behave the same.
   private static func isUnknown(_ scalar: UInt32) -> Bool {
     guard let age = Unicode.Scalar(scalar)?.properties.age else { return true }
     return age.major > 9

@@ -70,7 +70,8 @@ struct PreTokenizer: Sendable {
     default:
       throw node.error(
         .unsupported,
-        "the pre-tokenizer \(type) is not implemented; known are Split, Digits, ByteLevel, Sequence")
+        "the pre-tokenizer \(type) is not implemented; known are Split, Digits, ByteLevel, Sequence"
+      )
     }
   }
 

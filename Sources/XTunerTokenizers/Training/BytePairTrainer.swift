@@ -4,11 +4,15 @@
 /// Hugging Face's `BpeTrainer` does: the most frequent pair first, among equals the pair of smaller
 /// ids. Ids: the 256 bytes, then the merges in order, then the special tokens (as Qwen does).
 public struct BytePairTrainer {
-  /// Ids to give out, special tokens included. Fewer are given if the texts run out of pairs.
+  /// Ids to give out, special tokens included.
+  ///
+  /// Fewer are given if the texts run out of pairs.
   public var vocabularySize: Int
   /// Tokens that are never split and never learnt from; found in the text, they only separate.
   public let specialTokens: [String]
-  /// A pair seen less often is not merged. 2, as most published vocabularies use.
+  /// A pair seen less often is not merged.
+  ///
+  /// 2, as most published vocabularies use.
   public var minimumFrequency: Int
   /// The split patterns, applied one after the other.
   public let patterns: [String]

@@ -14,13 +14,16 @@ public struct TrainedTokenizer: Sendable {
   public let padToken: String?
 
   /// One more than the largest id.
-  public var vocabularySize: Int { addedTokens.map { Int($0.id) + 1 }.max().map { max($0, tokens.count) } ?? tokens.count }
+  public var vocabularySize: Int {
+    addedTokens.map { Int($0.id) + 1 }.max().map { max($0, tokens.count) } ?? tokens.count
+  }
 
   /// The special tokens with their ids; one that was learnt as text too keeps that id.
   private var addedTokens: [AddedToken] {
     var next = Int32(tokens.count)
     let learnt = Dictionary(
-      uniqueKeysWithValues: tokens.enumerated().map { (ByteAlphabet.encode($0.element), $0.offset) })
+      uniqueKeysWithValues: tokens.enumerated().map { (ByteAlphabet.encode($0.element), $0.offset) }
+    )
     return specialTokens.map { content in
       if let id = learnt[content] { return AddedToken(id: Int32(id), content: content) }
       defer { next += 1 }
@@ -43,7 +46,9 @@ public struct TrainedTokenizer: Sendable {
     let byteLevel =
       "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":false,"
       + "\"use_regex\":false}"
-    let vocabulary = spellings.enumerated().map { "\(TokenizerJSON.quote($0.element)):\($0.offset)" }
+    let vocabulary = spellings.enumerated().map {
+      "\(TokenizerJSON.quote($0.element)):\($0.offset)"
+    }
     let rules = merges.map { merge in
       TokenizerJSON.quote("\(spellings[Int(merge.left)]) \(spellings[Int(merge.right)])")
     }

@@ -142,7 +142,7 @@ extension DataOptions: ConfigurationSection {
       "Share of samples without any label above which the run stops and names the files."),
     .init(
       "cache_directory", \.cacheDirectory, .optional(.text("path")),
-      computedDefault: "the user's cache directory",
+      computedDefault: "~/.cache/xtuner/tokens",
       "Where tokenised samples are kept for the next run."),
     .init(
       "shuffle", \.shuffle, .flag,

@@ -21,6 +21,10 @@ package struct StepMeasurement {
   package var expertCounts: [[Int64]] = []
   /// The sum over samples of the squared length: what attention costs.
   package var squaredLengthSum = 0.0
+  /// Seconds from the first layer to the loss; the head's gradient is made with the loss, and in it.
+  package var forwardSeconds = 0.0
+  /// Seconds from the loss to the last gradient.
+  package var backwardSeconds = 0.0
 
   /// `(max - mean) / mean` of the experts' rows, averaged over layers; nil without experts.
   package var maximumViolation: Double? {
@@ -89,6 +93,8 @@ package final class TrainingEngine {
   private func accumulateGradients(
     _ batch: MicroBatch, divisor: Double, stepTokenCount: Int, _ measurement: inout StepMeasurement
   ) {
+    let clock = ContinuousClock()
+    let start = clock.now
     let context = model.makeContext(
       bounds: batch.bounds, routerLoss: options.routerLoss, stepTokenCount: stepTokenCount)
     let tokensT = batch.tokensT
@@ -107,6 +113,8 @@ package final class TrainingEngine {
       }
     }
     countExperts(executions, &measurement)
+    let turn = clock.now
+    measurement.forwardSeconds += (turn - start).seconds
 
     for (index, unit) in units.layers.enumerated().reversed() {
       gradientTD = executions[index].backward(gradientTD) { gradient, parameter in
@@ -118,6 +126,7 @@ package final class TrainingEngine {
       units.embedding.accumulator(of: model.embedding.weight)
         .addRows(gradientTD.contiguous(), at: tokensT)
     }
+    measurement.backwardSeconds += (clock.now - turn).seconds
     measurement.tokenCount += batch.tokens.count
     measurement.lossTokenCount += batch.targetTokens.count
     for (start, end) in zip(batch.bounds, batch.bounds.dropFirst()) {

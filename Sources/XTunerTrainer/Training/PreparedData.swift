@@ -7,8 +7,8 @@ public import XTunerTokenizers
 public struct PreparedData {
   /// The tokenizer.
   public let tokenizer: Tokenizer
-  /// The chat template; nil where all sources are pre-training text.
-  public let template: ChatTemplate?
+  /// The chat template.
+  public let template: ChatTemplate
   /// Sources to train on, without held-out samples.
   public let training: [DataSource]
   /// Held-out sources; empty when there is no evaluation.
@@ -36,7 +36,7 @@ public struct PreparedData {
         at: "tokenizer.path", "is needed when the model has no folder; give a tokenizer.json")
     }
     let tokenizer = try Tokenizer(path: tokenizerPath)
-    let template = try Self.template(configuration, model: model)
+    let template = try configuration.chatTemplate()
     let packing = PackPlanner(
       mode: PackingMode(data.packing), sequenceLength: data.sequenceLength,
       lookAhead: data.packingWindow)
@@ -98,21 +98,6 @@ public struct PreparedData {
       sources: evaluation, packing: packing, packLimit: configuration.evaluation.maxPacks)
   }
 
-  private static func template(
-    _ configuration: RunConfiguration, model: ModelConfiguration?
-  ) throws -> ChatTemplate? {
-    if let name = configuration.data.template {
-      do throws(ChatTemplateError) {
-        return try ChatTemplate.named(name)
-      } catch {
-        throw configuration.error(at: "data.template", error.description)
-      }
-    }
-    guard model != nil else { return nil }
-    // Both families that can be built are Qwen3.
-    return try ChatTemplate.named("qwen3")
-  }
-
   private static func endOfDocument(
     _ configuration: RunConfiguration, _ tokenizer: Tokenizer, model: ModelConfiguration?
   ) throws -> Int32? {
@@ -162,9 +147,20 @@ private struct SourceBuilder {
 }
 
 extension RunConfiguration {
-  /// Where tokenised samples are kept.
+  /// The chat template that `data.template` names; Qwen3's where none is, since both families that
+  /// can be built are Qwen3.
+  func chatTemplate() throws -> ChatTemplate {
+    do throws(ChatTemplateError) {
+      return try ChatTemplate.named(data.template ?? "qwen3")
+    } catch {
+      throw self.error(at: "data.template", error.description)
+    }
+  }
+
+  /// Where tokenised samples are kept: shared by all runs of a user unless told otherwise.
   var cacheFolder: String {
-    data.cacheDirectory ?? "\(run.directory ?? "runs/\(run.name)")/cache"
+    if let folder = data.cacheDirectory { return folder }
+    return FileManager.default.homeDirectoryForCurrentUser.path + "/.cache/xtuner/tokens"
   }
 }
 

@@ -66,25 +66,30 @@ extension TrainingRun {
     let units = prepared.units
     try HFWeights.export(
       prepared.model, to: path, dtype: DType(configuration.model.dtype), overwrites: true,
-      files: try ModelExport.tokenizerFiles(data.tokenizer)
+      files: try ModelExport.files(data.tokenizer, template: data.template)
     ) { units.writableView(of: $0) }
   }
 }
 
 /// Parts of a Hugging Face folder beside the weights.
 public enum ModelExport {
-  /// The files that `tokenizer` saves, by name.
-  public static func tokenizerFiles(
-    _ tokenizer: Tokenizer
+  /// The files that `tokenizer` saves, by name, and the template as `chat_template.jinja` where it
+  /// has a Jinja form.
+  public static func files(
+    _ tokenizer: Tokenizer, template: ChatTemplate?
   ) throws -> [(name: String, bytes: [UInt8])] {
     let manager = FileManager.default
     let folder = manager.temporaryDirectory.appendingPathComponent("xtuner-\(UUID().uuidString)")
     try manager.createDirectory(at: folder, withIntermediateDirectories: true)
     defer { try? manager.removeItem(at: folder) }
     try tokenizer.save(to: folder.path)
-    return try manager.contentsOfDirectory(atPath: folder.path).sorted().map { name in
-      (name, Array(try Data(contentsOf: folder.appendingPathComponent(name))))
+    var files = try manager.contentsOfDirectory(atPath: folder.path).sorted().map { name in
+      (name: name, bytes: Array(try Data(contentsOf: folder.appendingPathComponent(name))))
     }
+    if let jinja = template?.jinjaTemplate {
+      files.append((name: "chat_template.jinja", bytes: Array(jinja.utf8)))
+    }
+    return files
   }
 }
 

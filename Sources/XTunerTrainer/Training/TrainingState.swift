@@ -95,30 +95,43 @@ enum UnitFiles {
   ) throws {
     let kinds = includesMoments ? Kind.allCases : [.weights]
     for kind in kinds {
-      let file = try checkpoint.open(kind.fileName)
-      let pieces = checkpoint.manifest.pieces.filter { $0.file == kind.fileName }
-      let pieceOf = Dictionary(pieces.map { ($0.parameter, $0) }) { first, _ in first }
-      for moments in optimizer.moments {
-        let target = kind.tensor(of: moments)
-        for slot in moments.unit.slots {
-          let name = slot.parameter.name
-          guard let piece = pieceOf[name], piece.length == slot.parameter.elementCount else {
-            throw TrainingError(
-              .model,
-              """
-              \(checkpoint.path): \(kind.fileName) has \(pieceOf[name]?.length ?? 0) elements of \
-              \(name), the model has \(slot.parameter.elementCount); the checkpoint is of another \
-              model
-              """)
-          }
-          let source = try file.tensor(piece.tensor)
-            .narrowed(dim: 0, start: piece.offset, length: piece.length)
-          withoutGradients {
-            target.narrowed(dim: 0, start: slot.offset, length: piece.length).copy(from: source)
-          }
+      try copy(
+        kind, of: checkpoint,
+        into: optimizer.moments.map { (unit: $0.unit, tensor: kind.tensor(of: $0)) })
+    }
+    for moments in optimizer.moments { moments.unit.publish() }
+  }
+
+  /// Copies a checkpoint's weights into float32 units without an optimizer.
+  static func loadWeights(_ checkpoint: RunCheckpoint, into units: [FlatUnit]) throws {
+    try copy(.weights, of: checkpoint, into: units.map { (unit: $0, tensor: $0.compute) })
+  }
+
+  private static func copy(
+    _ kind: Kind, of checkpoint: RunCheckpoint, into targets: [(unit: FlatUnit, tensor: Tensor)]
+  ) throws {
+    let file = try checkpoint.open(kind.fileName)
+    let pieces = checkpoint.manifest.pieces.filter { $0.file == kind.fileName }
+    let pieceOf = Dictionary(pieces.map { ($0.parameter, $0) }) { first, _ in first }
+    for target in targets {
+      for slot in target.unit.slots {
+        let name = slot.parameter.name
+        guard let piece = pieceOf[name], piece.length == slot.parameter.elementCount else {
+          throw TrainingError(
+            .model,
+            """
+            \(checkpoint.path): \(kind.fileName) has \(pieceOf[name]?.length ?? 0) elements of \
+            \(name), the model has \(slot.parameter.elementCount); the checkpoint is of another \
+            model
+            """)
+        }
+        let source = try file.tensor(piece.tensor)
+          .narrowed(dim: 0, start: piece.offset, length: piece.length)
+        withoutGradients {
+          target.tensor.narrowed(dim: 0, start: slot.offset, length: piece.length)
+            .copy(from: source)
         }
       }
     }
-    for moments in optimizer.moments { moments.unit.publish() }
   }
 }

@@ -1,0 +1,99 @@
+package import ArgumentParser
+
+/// `xtuner config`: what a configuration says, and what it may say.
+package struct ConfigCommand: ParsableCommand {
+  package static let configuration = CommandConfiguration(
+    commandName: "config",
+    abstract: "Checks, shows and documents configuration files.",
+    discussion: """
+      EXAMPLES:
+        xtuner config check config.yaml
+        xtuner config show config.yaml --set training.steps=100
+      """,
+    subcommands: [
+      ConfigCheckCommand.self, ConfigShowCommand.self, ConfigSchemaCommand.self,
+      ConfigReferenceCommand.self,
+    ])
+
+  package init() {}
+}
+
+/// `xtuner config check`: reports every problem at once.
+package struct ConfigCheckCommand: EngineCommand {
+  package static let configuration = CommandConfiguration(
+    commandName: "check",
+    abstract: "Reports everything that is wrong with a configuration file, with line numbers.",
+    discussion: """
+      EXAMPLES:
+        xtuner config check config.yaml
+        xtuner config check config.yaml --set optimizer.learning_rate=1e-4 --json
+      """)
+
+  @OptionGroup package var source: ConfigurationArguments
+
+  @Flag(help: "Print one JSON object: valid, and the list of problems.")
+  package var json = false
+
+  package init() {}
+
+  package var request: EngineRequest { .configCheck(self) }
+}
+
+/// `xtuner config show`: the resolved configuration.
+package struct ConfigShowCommand: EngineCommand {
+  package static let configuration = CommandConfiguration(
+    commandName: "show",
+    abstract: "Prints a configuration with every option, its default and its meaning.",
+    discussion: """
+      The output is a configuration file itself.
+
+      EXAMPLES:
+        xtuner config show config.yaml
+        xtuner config show config.yaml --set schedule.name=linear --no-comments
+      """)
+
+  @OptionGroup package var source: ConfigurationArguments
+
+  @Flag(inversion: .prefixedNo, help: "Explain each option in a comment.")
+  package var comments = true
+
+  @Flag(help: "Print one JSON object instead of YAML.")
+  package var json = false
+
+  package init() {}
+
+  package var request: EngineRequest { .configShow(self) }
+}
+
+/// `xtuner config schema`: a JSON schema for editors.
+package struct ConfigSchemaCommand: EngineCommand {
+  package static let configuration = CommandConfiguration(
+    commandName: "schema",
+    abstract: "Prints the JSON schema of configuration files, for editors.",
+    discussion: """
+      An editor with a YAML language server completes and checks a file whose first line is
+      # yaml-language-server: $schema=xtuner.schema.json
+
+      EXAMPLES:
+        xtuner config schema > xtuner.schema.json
+      """)
+
+  package init() {}
+
+  package var request: EngineRequest { .configSchema(self) }
+}
+
+/// `xtuner config reference`: docs/configuration.md.
+package struct ConfigReferenceCommand: EngineCommand {
+  package static let configuration = CommandConfiguration(
+    commandName: "reference",
+    abstract: "Prints the reference of all options as Markdown.",
+    discussion: """
+      EXAMPLES:
+        xtuner config reference > docs/configuration.md
+      """)
+
+  package init() {}
+
+  package var request: EngineRequest { .configReference(self) }
+}

@@ -1,0 +1,56 @@
+package import ArgumentParser
+
+/// `xtuner train`: pre-training and supervised fine-tuning.
+package struct TrainCommand: EngineCommand {
+  package static let configuration = CommandConfiguration(
+    commandName: "train",
+    abstract: "Trains a model as a configuration file describes it.",
+    discussion: """
+      Progress goes to standard error. The run directory (run.directory) receives the resolved \
+      config.yaml, metrics.jsonl, log.txt, loss.svg, checkpoints/ and export/. Ctrl-C or SIGTERM \
+      ends the run after the current step with a checkpoint and exit code 75; the same command \
+      then goes on where it stopped, with the same losses as a run that never stopped.
+
+      EXAMPLES:
+        xtuner train config.yaml
+        xtuner train config.yaml --set training.steps=100 --set run.name=short
+        xtuner train config.yaml --resume never
+        xtuner train config.yaml --resume runs/config/checkpoints/step-00000100
+      """)
+
+  @OptionGroup package var source: ConfigurationArguments
+
+  @Option(
+    help: ArgumentHelp(
+      """
+      auto goes on from the newest checkpoint of the run directory if there is one, never \
+      refuses a directory that holds a run, a path goes on from that checkpoint.
+      """,
+      valueName: "auto|never|DIR"))
+  package var resume = "auto"
+
+  @Option(
+    name: .customLong("nproc"),
+    help: "Processes on this machine; this version trains in 1, with all its cores.")
+  package var processCount = 1
+
+  @Flag(help: "Print one JSON object about the finished run on standard output.")
+  package var json = false
+
+  package init() {}
+
+  package var request: EngineRequest { .train(self) }
+
+  package func validate() throws {
+    guard processCount == 1 else {
+      throw ValidationError(
+        """
+        --nproc must be 1 in this version, which trains in one process (run.threads sets its \
+        threads), is \(processCount)
+        """)
+    }
+    guard !resume.isEmpty else {
+      throw ValidationError("--resume must be auto, never or a checkpoint folder, is empty")
+    }
+  }
+}

@@ -1,0 +1,39 @@
+package import ArgumentParser
+
+/// `xtuner`: the root of the command tree.
+package struct XTunerCommand: ParsableCommand {
+  /// As in CHANGELOG.md.
+  package static let version = "0.1.0"
+
+  package static let configuration = CommandConfiguration(
+    commandName: "xtuner",
+    abstract: "Trains mixture-of-experts language models, from raw text to a model in use.",
+    discussion: """
+      EXAMPLES:
+        xtuner demo                               data, tokenizer, training, answers
+        xtuner train config.yaml                  pre-training or fine-tuning
+        xtuner data inspect config.yaml           a sample and its loss mask
+        xtuner generate runs/config/export --chat
+        xtuner help train
+
+      EXIT CODES:
+          0  everything that was asked for is done
+          1  a failure that no other code describes
+          2  the command line or the configuration cannot be used
+          3  training data is missing, broken or empty
+          4  a model, tokenizer or checkpoint is missing, broken or does not fit
+          5  loss, gradients or weights are not finite
+          6  a tensor operation failed, such as for want of memory
+          7  a file cannot be written: no space or permission, or the run is in use
+         75  stopped by a signal, with a checkpoint; the same command resumes
+        130  interrupted a second time: stopped at once, without a checkpoint
+      """,
+    version: version,
+    subcommands: [
+      TrainCommand.self, GenerateCommand.self, ExportCommand.self, DemoCommand.self,
+      ConfigCommand.self, DataCommand.self, TokenizerCommand.self, ProbeCommand.self,
+      BenchCommand.self, InfoCommand.self,
+    ])
+
+  package init() {}
+}

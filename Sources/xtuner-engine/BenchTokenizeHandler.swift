@@ -1,0 +1,52 @@
+import Foundation
+import XTunerCommands
+import XTunerTokenizers
+import XTunerTrainer
+
+/// `xtuner bench tokenize`.
+enum BenchTokenizeHandler {
+  static func run(_ command: BenchTokenizeCommand) throws {
+    let tokenizer = try Tokenizer(path: command.tokenizer)
+    guard let data = FileManager.default.contents(atPath: command.input) else {
+      throw CommandFailure(.data, "\(command.input): cannot be read; give a text file")
+    }
+    let lines = String(decoding: data, as: UTF8.self)
+      .split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+    guard !data.isEmpty else {
+      throw CommandFailure(.data, "\(command.input): is empty; give a text file")
+    }
+    let threads = command.threads ?? ProcessInfo.processInfo.activeProcessorCount
+    var tokenCount = 0
+    let results = (1...threads).map { count in
+      var best = Double.infinity
+      for _ in 0..<command.rounds {
+        let time = ContinuousClock().measure {
+          tokenCount = tokenizer.encodeBatch(lines, threads: count).reduce(0) { $0 + $1.count }
+        }
+        best = min(best, time.seconds)
+      }
+      return (threads: count, seconds: best)
+    }
+    if command.json {
+      let list = results.map { result in
+        JSONValue.members([
+          "threads": .integer(result.threads), "seconds": .number(result.seconds),
+          "mb_per_second": .number(Double(data.count) / result.seconds / 1e6),
+          "tokens_per_second": .number(Double(tokenCount) / result.seconds),
+        ])
+      }
+      return Output.write([
+        "bench": "tokenize", "bytes": .integer(data.count), "lines": .integer(lines.count),
+        "tokens": .integer(tokenCount), "results": .array(list),
+      ])
+    }
+    Output.write(
+      rows: results.map { result in
+        (
+          "\(result.threads) thread\(result.threads == 1 ? "" : "s")",
+          "\(NumberFormat.si(Double(data.count) / result.seconds))B/s, "
+            + "\(NumberFormat.si(Double(tokenCount) / result.seconds)) tokens/s"
+        )
+      })
+  }
+}

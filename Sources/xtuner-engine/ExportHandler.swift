@@ -1,0 +1,30 @@
+import Foundation
+import Torch
+import XTunerCommands
+import XTunerTokenizers
+import XTunerTrainer
+
+/// `xtuner export`.
+enum ExportHandler {
+  static func run(_ command: ExportCommand) throws {
+    let existing = try? FileManager.default.contentsOfDirectory(atPath: command.to)
+    guard command.overwrite || existing?.isEmpty ?? true else {
+      throw CommandFailure(
+        .storage, "--to \(command.to): is not empty; choose another folder, or add --overwrite")
+    }
+    let export = try RunExport(path: command.checkpoint)
+    Output.note("\(export.checkpointPath): step \(export.step)")
+    let dtype = command.dtype.map { DType($0) } ?? export.dtype
+    try export.write(to: command.to, dtype: dtype, overwrites: command.overwrite)
+    if command.json {
+      Output.write([
+        "folder": .string(command.to), "checkpoint": .string(export.checkpointPath),
+        "step": .integer(export.step), "dtype": .string("\(dtype)"),
+        "parameters": .integer(export.parameterCount),
+      ])
+    } else {
+      let count = NumberFormat.si(Double(export.parameterCount))
+      Output.write("\(command.to): \(count) parameters in \(dtype), of step \(export.step)")
+    }
+  }
+}

@@ -1,0 +1,75 @@
+import Torch
+import XTunerCheckpoint
+import XTunerCommands
+import XTunerModels
+import XTunerParallel
+import XTunerTokenizers
+import XTunerTrainer
+
+/// `xtuner probe`.
+enum ProbeHandler {
+  static func run(_ command: ProbeCommand) throws {
+    if let threads = command.threads { Torch.setThreadCount(threads) }
+    let input = try ProbeInput(path: command.tokens)
+    let prepared = try PreparedModel(
+      path: command.model, computeDType: DType(command.dtype), isTrained: command.grads)
+    try input.check(vocabularySize: prepared.model.configuration.vocabularySize)
+    var tensors = [(name: "logits", tensor: logits(input, prepared.model))]
+    var loss: Double?
+    if input.labels != nil || command.grads {
+      let batch = try input.microBatch()
+      let engine = TrainingEngine(model: prepared.model, units: prepared.units)
+      if command.grads {
+        loss = engine.accumulateGradients([batch]).loss
+      } else {
+        let sums = engine.evaluate(batch)
+        loss = sums.lossSum / sums.weightSum
+      }
+    }
+    if let loss { tensors.append(("loss", Tensor([Float(loss)], shape: []))) }
+    if command.grads { tensors += gradients(prepared) }
+    try Output.write(tensors, to: command.out)
+    report(input, loss: loss, command)
+  }
+
+  /// `[B, S, V]` float32.
+  private static func logits(_ input: ProbeInput, _ model: CausalLanguageModel) -> Tensor {
+    withoutGradients {
+      let context = model.makeContext(bounds: input.bounds)
+      let hiddenTD = model.hiddenStates(Tensor(input.tokens), context)
+      let logitsTV = model.head(hiddenTD).to(.float32)
+      return logitsTV.reshaped([input.rowCount, input.length, logitsTV.size(1)])
+    }
+  }
+
+  /// Every gradient under its Hugging Face name, float32.
+  private static func gradients(_ prepared: PreparedModel) -> [(name: String, tensor: Tensor)] {
+    for unit in prepared.units.all { _ = unit.finishedGradient() }
+    let tensors = HFWeights.tensors(of: prepared.model) { parameter in
+      prepared.units.unit(of: parameter).gradientView(of: parameter)
+    }
+    return tensors.map { ($0.name, $0.make()) }
+  }
+
+  private static func report(_ input: ProbeInput, loss: Double?, _ command: ProbeCommand) {
+    if command.json {
+      Output.write([
+        "file": .string(command.out), "rows": .integer(input.rowCount),
+        "length": .integer(input.length), "loss": .number(loss, digits: 9),
+      ])
+    } else {
+      let text = loss.map { ", loss \($0)" } ?? ""
+      Output.write("\(command.out): \(input.rowCount) rows of \(input.length) tokens\(text)")
+    }
+  }
+}
+
+extension DType {
+  /// The tensor type that a command line names.
+  init(_ type: ComputeType) {
+    switch type {
+    case .float32: self = .float32
+    case .bfloat16: self = .bfloat16
+    }
+  }
+}

@@ -1,0 +1,67 @@
+import Foundation
+import XTunerCommands
+import XTunerTokenizers
+import XTunerTrainer
+
+/// `xtuner train`.
+enum TrainHandler {
+  static func run(_ command: TrainCommand) throws -> RunExitCode {
+    let configuration = try command.source.load()
+    let stopRequest = StopRequest()
+    let signals = SignalHandlers(request: stopRequest) { Output.note($0) }
+    let outcome = try withExtendedLifetime(signals) {
+      try TrainingRun(
+        configuration, resume: ResumePolicy(command.resume), stopRequest: stopRequest
+      ).run()
+    }
+    if command.json {
+      report(outcome)
+    } else {
+      try summarize(outcome)
+    }
+    return outcome.isStopped ? .stopped : .success
+  }
+
+  private static func report(_ outcome: TrainingOutcome) {
+    let layout = outcome.layout
+    Output.write([
+      "run_directory": .string(layout.root), "step": .integer(outcome.step),
+      "stopped": .bool(outcome.isStopped), "loss": .number(outcome.finalLoss),
+      "metrics": .string(layout.metrics), "chart": .string(layout.lossChart),
+      "checkpoints": .string(layout.checkpoints), "export": .optional(outcome.exportPath),
+    ])
+  }
+
+  private static func summarize(_ outcome: TrainingOutcome) throws {
+    let layout = outcome.layout
+    let losses = try MetricsHistory(path: layout.metrics).training.map(\.loss)
+    var rows = [(label: "run directory", value: layout.root)]
+    if let first = losses.first, let last = losses.last {
+      rows.append(
+        (
+          "loss",
+          "\(Sparkline.text(losses, width: 48))  "
+            + "\(NumberFormat.loss(first)) to \(NumberFormat.loss(last)), \(outcome.step) steps"
+        ))
+    }
+    rows.append(("chart", layout.lossChart))
+    rows.append(("metrics", layout.metrics))
+    if FileManager.default.fileExists(atPath: layout.checkpoints) {
+      rows.append(("checkpoints", layout.checkpoints))
+    }
+    if let export = outcome.exportPath { rows.append(("export", export)) }
+    Output.write(rows: rows)
+    if outcome.isStopped {
+      Output.write("stopped after step \(outcome.step); the same command goes on from there")
+    } else if let export = outcome.exportPath {
+      Output.write("try it: xtuner generate \(export) --prompt \"...\"")
+    }
+  }
+}
+
+extension ConfigurationArguments {
+  /// The configuration, with everything that is wrong with it in one error.
+  func load() throws(ConfigurationError) -> RunConfiguration {
+    try RunConfiguration.load(file: file, overrides: overrides)
+  }
+}

@@ -1,0 +1,28 @@
+import Foundation
+
+/// The engine executable beside this one.
+enum EngineProcess {
+  /// Replaces this process by `xtuner-engine` with the same arguments, environment and terminal.
+  ///
+  /// - Returns: Why that failed; on success there is nobody left to return to.
+  static func replaceCurrent(arguments: [String]) -> String {
+    guard let own = ownPath() else {
+      return "/proc/self/exe: cannot be resolved: \(String(cString: strerror(errno)))"
+    }
+    let engine = "\(own.prefix(through: own.lastIndex(of: "/") ?? own.startIndex))xtuner-engine"
+    let pointers = (["xtuner"] + arguments).map { strdup($0) } + [nil]
+    defer { for pointer in pointers { free(pointer) } }
+    execv(engine, pointers)
+    let failure = errno
+    let reason = String(cString: strerror(failure))
+    guard failure == ENOENT else { return "\(engine): cannot be started: \(reason)" }
+    return "\(engine): \(reason); xtuner needs it beside itself: build both with `make build`"
+  }
+
+  /// The path of this executable, with symbolic links followed.
+  private static func ownPath() -> String? {
+    guard let pointer = realpath("/proc/self/exe", nil) else { return nil }
+    defer { free(pointer) }
+    return String(cString: pointer)
+  }
+}

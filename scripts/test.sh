@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Builds and runs all tests; arguments go to `swift test`, as in `scripts/test.sh --filter Packing`.
+#
+# The build is that of scripts/build.sh. Tests run beside one another, so each tensor operation gets
+# one thread: several threads each would wait for one another most of the time.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+scripts/libtorch.sh
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+exec swift test -c release -Xswiftc -enable-testing --disable-xctest "$@"
