@@ -7,16 +7,14 @@ CTStatus ct_tensor_set_requires_grad(ct_tensor *tensor, bool value) {
   return guarded([&] { tensor->value.set_requires_grad(value); });
 }
 
-CTStatus ct_autograd_grad(ct_tensor *const *outputs, size_t output_count, ct_tensor *const *inputs,
-                          size_t input_count, ct_tensor *const *grad_outputs, bool retain_graph, bool allow_unused,
-                          ct_tensor_list **out) {
+CTStatus ct_autograd_grad(ct_tensor *const *outputs, size_t output_count, ct_tensor *const *inputs, size_t input_count,
+                          ct_tensor *const *grad_outputs, bool retain_graph, bool allow_unused, ct_tensor_list **out) {
   return guarded([&] {
     std::vector<at::Tensor> seeds;
     seeds.reserve(output_count);
-    for (size_t i = 0; i < output_count; ++i)
-      seeds.push_back(grad_outputs[i] ? grad_outputs[i]->value : at::Tensor());
-    *out = new ct_tensor_list{torch::autograd::grad(to_list(outputs, output_count), to_list(inputs, input_count),
-                                                    seeds, retain_graph, /*create_graph=*/false, allow_unused)};
+    for (size_t i = 0; i < output_count; ++i) seeds.push_back(grad_outputs[i] ? grad_outputs[i]->value : at::Tensor());
+    *out = new ct_tensor_list{torch::autograd::grad(to_list(outputs, output_count), to_list(inputs, input_count), seeds,
+                                                    retain_graph, /*create_graph=*/false, allow_unused)};
   });
 }
 

@@ -26,9 +26,7 @@ struct ct_tensor {
 
 struct ct_tensor_list {
   std::vector<at::Tensor> values;
-  explicit ct_tensor_list(std::vector<at::Tensor> tensors) : values(std::move(tensors)) {
-    ++ctorch::live_handles;
-  }
+  explicit ct_tensor_list(std::vector<at::Tensor> tensors) : values(std::move(tensors)) { ++ctorch::live_handles; }
   ~ct_tensor_list() { --ctorch::live_handles; }
 };
 

@@ -1,9 +1,9 @@
-#include <ATen/Context.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <ATen/Version.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
-#include <ATen/Version.h>
 #include <cpuinfo.h>
 #include <malloc.h>
 #include <torch/version.h>
@@ -58,9 +58,7 @@ CTDevice ct_tensor_device(const ct_tensor *tensor) {
 bool ct_tensor_is_contiguous(const ct_tensor *tensor) { return tensor->value.is_contiguous(); }
 bool ct_tensor_requires_grad(const ct_tensor *tensor) { return tensor->value.requires_grad(); }
 bool ct_tensor_has_grad_fn(const ct_tensor *tensor) { return tensor->value.grad_fn() != nullptr; }
-bool ct_tensor_shares_storage(const ct_tensor *a, const ct_tensor *b) {
-  return a->value.is_alias_of(b->value);
-}
+bool ct_tensor_shares_storage(const ct_tensor *a, const ct_tensor *b) { return a->value.is_alias_of(b->value); }
 
 CTStatus ct_tensor_data(ct_tensor *tensor, void **out) {
   return guarded([&] {

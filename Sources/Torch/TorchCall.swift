@@ -97,22 +97,28 @@ func makeBool(_ operation: StaticString, _ body: (UnsafeMutablePointer<Bool>) ->
   return value
 }
 
-func withOptionalPointer<Result>(_ value: Int?, _ body: (UnsafePointer<Int64>?) -> Result) -> Result {
+func withOptionalPointer<Result>(_ value: Int?, _ body: (UnsafePointer<Int64>?) -> Result) -> Result
+{
   guard let value else { return body(nil) }
   return withUnsafePointer(to: Int64(value)) { body($0) }
 }
 
-func withOptionalPointer<Result>(_ value: Double?, _ body: (UnsafePointer<Double>?) -> Result) -> Result {
+func withOptionalPointer<Result>(_ value: Double?, _ body: (UnsafePointer<Double>?) -> Result)
+  -> Result
+{
   guard let value else { return body(nil) }
   return withUnsafePointer(to: value) { body($0) }
 }
 
-func withOptionalPointer<Result>(_ value: Bool?, _ body: (UnsafePointer<Bool>?) -> Result) -> Result {
+func withOptionalPointer<Result>(_ value: Bool?, _ body: (UnsafePointer<Bool>?) -> Result) -> Result
+{
   guard let value else { return body(nil) }
   return withUnsafePointer(to: value) { body($0) }
 }
 
-func withOptionalPointer<Result>(_ value: Scalar?, _ body: (UnsafePointer<CTScalar>?) -> Result) -> Result {
+func withOptionalPointer<Result>(_ value: Scalar?, _ body: (UnsafePointer<CTScalar>?) -> Result)
+  -> Result
+{
   guard let value else { return body(nil) }
   return withUnsafePointer(to: value.raw) { body($0) }
 }
@@ -126,7 +132,8 @@ struct IntegerList {
 func withIntegers<Result>(_ values: [Int], _ body: (IntegerList) -> Result) -> Result {
   withUnsafeTemporaryAllocation(of: Int64.self, capacity: max(values.count, 1)) { buffer in
     for (index, value) in values.enumerated() { buffer[index] = Int64(value) }
-    return body(IntegerList(base: UnsafePointer(buffer.baseAddress.unsafelyUnwrapped), count: values.count))
+    return body(
+      IntegerList(base: UnsafePointer(buffer.baseAddress.unsafelyUnwrapped), count: values.count))
   }
 }
 
@@ -147,7 +154,8 @@ func withHandles<Result>(_ tensors: [Tensor], _ body: (HandleList) -> Result) ->
     for (index, tensor) in tensors.enumerated() { buffer[index] = tensor.handle }
     // The tensors outlive the call: `tensors` is alive until it returns.
     return withExtendedLifetime(tensors) {
-      body(HandleList(base: UnsafePointer(buffer.baseAddress.unsafelyUnwrapped), count: tensors.count))
+      body(
+        HandleList(base: UnsafePointer(buffer.baseAddress.unsafelyUnwrapped), count: tensors.count))
     }
   }
 }

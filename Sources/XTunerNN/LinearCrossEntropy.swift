@@ -65,9 +65,11 @@ public struct LinearCrossEntropy: Sendable {
         gradientCV.takeExponential()
         if zLoss > 0 {
           zLossSum.add((chunk.logSumExpC * chunk.logSumExpC * weights).sum() * zLoss)
-          gradientCV.multiply(by: (chunk.logSumExpC * (2 * zLoss)).adding(scalar: 1).unsqueezed(dim: 1))
+          gradientCV.multiply(
+            by: (chunk.logSumExpC * (2 * zLoss)).adding(scalar: 1).unsqueezed(dim: 1))
         }
-        let minusOne = Tensor.full([tokens.size(0), 1], value: -1, dtype: .float32, device: tokens.device)
+        let minusOne = Tensor.full(
+          [tokens.size(0), 1], value: -1, dtype: .float32, device: tokens.device)
         gradientCV.scatterAdd(dim: 1, index: tokens.unsqueezed(dim: 1), source: minusOne)
         gradientCV.multiply(by: weights.unsqueezed(dim: 1))
         let gradient = gradientCV.to(hiddenTD.dtype)

@@ -10,6 +10,10 @@ enum EngineProcess {
       return "/proc/self/exe: cannot be resolved: \(String(cString: strerror(errno)))"
     }
     let engine = "\(own.prefix(through: own.lastIndex(of: "/") ?? own.startIndex))xtuner-engine"
+    // libgomp's threads spin for milliseconds at every barrier before they sleep, which makes a step
+    // ten times slower as soon as another process wants a core. 1000 rounds cost nothing when none
+    // does. A value that the user has set stays.
+    setenv("GOMP_SPINCOUNT", "1000", 0)
     let pointers = (["xtuner"] + arguments).map { strdup($0) } + [nil]
     defer { for pointer in pointers { free(pointer) } }
     execv(engine, pointers)

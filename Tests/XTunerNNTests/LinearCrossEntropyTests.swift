@@ -5,7 +5,9 @@ import Torch
 
 @Suite struct LinearCrossEntropyTests {
   private let generator = Generator(seed: 11)
-  private let (positionCount, hiddenSize, vocabularySize) = (13, 5, 17)
+  private let positionCount = 13
+  private let hiddenSize = 5
+  private let vocabularySize = 17
 
   private func random(_ shape: [Int]) -> Tensor {
     Tensor.randomNormal(shape, generator: generator, dtype: .float32)
@@ -43,8 +45,10 @@ import Torch
     let headDifference = headGradient - (try #require(expected[1]))
     #expect(headDifference.absolute().maximumValue().item() < 1e-5)
     #expect(
-      abs(LinearCrossEntropy(chunkSize: chunkSize).loss(
-        hiddenTD: hidden, headVD: head, targets: targets).item() - loss.item()) < 1e-5)
+      abs(
+        LinearCrossEntropy(chunkSize: chunkSize).loss(
+          hiddenTD: hidden, headVD: head, targets: targets
+        ).item() - loss.item()) < 1e-5)
   }
 
   @Test func positionsWithoutTargetHaveNoGradient() {

@@ -66,9 +66,8 @@ bool ct_tensor_shares_storage(const ct_tensor *a, const ct_tensor *b);
 /// The address of the first element of a CPU tensor. It must be contiguous.
 CTStatus ct_tensor_data(ct_tensor *tensor, void *_Nullable *_Nonnull out);
 /// Copies `byte_count` bytes from host memory into a new contiguous tensor.
-CTStatus ct_tensor_from_bytes(const void *_Nullable bytes, size_t byte_count, const int64_t *sizes,
-                              size_t sizes_count, int32_t dtype, CTDevice device,
-                              ct_tensor *_Nullable *_Nonnull out);
+CTStatus ct_tensor_from_bytes(const void *_Nullable bytes, size_t byte_count, const int64_t *sizes, size_t sizes_count,
+                              int32_t dtype, CTDevice device, ct_tensor *_Nullable *_Nonnull out);
 /// A tensor over memory that it does not own. `release(context)` runs when the last view is gone.
 CTStatus ct_tensor_from_memory(void *_Nullable memory, const int64_t *sizes, size_t sizes_count, int32_t dtype,
                                void (*release)(void *_Nullable), void *_Nullable context,
@@ -91,8 +90,8 @@ CTStatus ct_tensor_set_requires_grad(ct_tensor *tensor, bool value);
 /// not take part has a missing element when `allow_unused`, else it is an error.
 CTStatus ct_autograd_grad(ct_tensor *_Nonnull const *_Nonnull outputs, size_t output_count,
                           ct_tensor *_Nonnull const *_Nonnull inputs, size_t input_count,
-                          ct_tensor *_Nullable const *_Nonnull grad_outputs, bool retain_graph,
-                          bool allow_unused, ct_tensor_list *_Nullable *_Nonnull out);
+                          ct_tensor *_Nullable const *_Nonnull grad_outputs, bool retain_graph, bool allow_unused,
+                          ct_tensor_list *_Nullable *_Nonnull out);
 /// Sets gradient recording on this thread and returns the previous value.
 bool ct_grad_mode_set(bool enabled);
 bool ct_grad_mode_get(void);
@@ -132,8 +131,8 @@ CTStatus ct_swiglu(ct_tensor *gate_up, bool reference, ct_tensor *_Nullable *_No
 /// Attention inside samples. query: [T, H, d], key: [T, G, d], value: [T, G, dv]; bounds: [N + 1]
 /// int64 on the host; causal. window 0 = unlimited, else key j is visible iff 0 <= i - j < window.
 /// sinks: [H] f32 or NULL. -> [T, H, dv].
-CTStatus ct_varlen_attention(ct_tensor *query, ct_tensor *key, ct_tensor *value, ct_tensor *bounds,
-                             double scale, int64_t window, ct_tensor *_Nullable sinks, bool reference,
+CTStatus ct_varlen_attention(ct_tensor *query, ct_tensor *key, ct_tensor *value, ct_tensor *bounds, double scale,
+                             int64_t window, ct_tensor *_Nullable sinks, bool reference,
                              ct_tensor *_Nullable *_Nonnull out);
 /// Rows of group e times weight[e] transposed. x: [R, K], weight: [E, N, K], offsets: [E] int64 on the
 /// host, the end of each group -> [R, N].

@@ -67,10 +67,9 @@ struct SwiGLU : Function<SwiGLU> {
 struct VarlenAttention : Function<VarlenAttention> {
   static Tensor forward(AutogradContext *ctx, const Tensor &query, const Tensor &key, const Tensor &value,
                         const Tensor &bounds, double scale, int64_t window, const std::optional<Tensor> &sinks) {
-    auto [out, logsumexp] =
-        call<Pair(const Tensor &, const Tensor &, const Tensor &, const Tensor &, double, int64_t,
-                  const std::optional<Tensor> &)>("xtuner::varlen_attention", query, key, value, bounds, scale,
-                                                  window, sinks);
+    auto [out, logsumexp] = call<Pair(const Tensor &, const Tensor &, const Tensor &, const Tensor &, double, int64_t,
+                                      const std::optional<Tensor> &)>("xtuner::varlen_attention", query, key, value,
+                                                                      bounds, scale, window, sinks);
     ctx->save_for_backward({query, key, value, out, logsumexp, bounds, sinks.value_or(Tensor())});
     ctx->saved_data["scale"] = scale;
     ctx->saved_data["window"] = window;
@@ -79,12 +78,11 @@ struct VarlenAttention : Function<VarlenAttention> {
   static variable_list backward(AutogradContext *ctx, variable_list grads) {
     auto s = ctx->get_saved_variables();
     auto sinks = s[6].defined() ? std::optional<Tensor>(s[6]) : std::nullopt;
-    auto [dq, dk, dv, ds] =
-        call<std::tuple<Tensor, Tensor, Tensor, Tensor>(
-            const Tensor &, const Tensor &, const Tensor &, const Tensor &, const Tensor &, const Tensor &,
-            const Tensor &, double, int64_t, const std::optional<Tensor> &)>(
-            "xtuner::varlen_attention_backward", grads[0].contiguous(), s[0], s[1], s[2], s[3], s[4], s[5],
-            ctx->saved_data["scale"].toDouble(), ctx->saved_data["window"].toInt(), sinks);
+    auto [dq, dk, dv, ds] = call<std::tuple<Tensor, Tensor, Tensor, Tensor>(
+        const Tensor &, const Tensor &, const Tensor &, const Tensor &, const Tensor &, const Tensor &, const Tensor &,
+        double, int64_t, const std::optional<Tensor> &)>(
+        "xtuner::varlen_attention_backward", grads[0].contiguous(), s[0], s[1], s[2], s[3], s[4], s[5],
+        ctx->saved_data["scale"].toDouble(), ctx->saved_data["window"].toInt(), sinks);
     return {dq, dk, dv, Tensor(), Tensor(), Tensor(), ds};
   }
 };
@@ -138,8 +136,8 @@ Tensor rotary(const Tensor &x, const Tensor &cosine, const Tensor &sine, bool in
   return Rotary::apply(x.contiguous(), cosine, sine, interleaved);
 }
 Tensor swiglu(const Tensor &gate_up) { return SwiGLU::apply(gate_up.contiguous()); }
-Tensor varlen_attention(const Tensor &query, const Tensor &key, const Tensor &value, const Tensor &bounds,
-                        double scale, int64_t window, const std::optional<Tensor> &sinks) {
+Tensor varlen_attention(const Tensor &query, const Tensor &key, const Tensor &value, const Tensor &bounds, double scale,
+                        int64_t window, const std::optional<Tensor> &sinks) {
   return VarlenAttention::apply(query, key, value, bounds, scale, window, sinks);
 }
 Tensor grouped_linear(const Tensor &x, const Tensor &weight, const Tensor &offsets) {

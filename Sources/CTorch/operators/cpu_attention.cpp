@@ -104,8 +104,7 @@ void each_short_sample(const Samples &samples, bool takes_flash, int64_t key_hea
   for (int64_t i = 0; i < samples.count; ++i)
     if (samples.length(i) > 0 && !(takes_flash && samples.length(i) >= kLong)) chosen.push_back(i);
   int64_t count = static_cast<int64_t>(chosen.size()) * key_heads;
-  parallel_items(count, at::get_num_threads(),
-                 [&](int64_t item) { body(chosen[item / key_heads], item % key_heads); });
+  parallel_items(count, at::get_num_threads(), [&](int64_t item) { body(chosen[item / key_heads], item % key_heads); });
 }
 
 std::tuple<Tensor, Tensor> varlen_attention(const Tensor &query, const Tensor &key, const Tensor &value,
@@ -152,9 +151,11 @@ std::tuple<Tensor, Tensor> varlen_attention(const Tensor &query, const Tensor &k
   return {out, logsumexp};
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> varlen_attention_backward(
-    const Tensor &grad, const Tensor &query, const Tensor &key, const Tensor &value, const Tensor &out,
-    const Tensor &logsumexp, const Tensor &bounds, double scale, int64_t window, const std::optional<Tensor> &sinks) {
+std::tuple<Tensor, Tensor, Tensor, Tensor> varlen_attention_backward(const Tensor &grad, const Tensor &query,
+                                                                     const Tensor &key, const Tensor &value,
+                                                                     const Tensor &out, const Tensor &logsumexp,
+                                                                     const Tensor &bounds, double scale, int64_t window,
+                                                                     const std::optional<Tensor> &sinks) {
   int64_t heads = query.size(1), groups = key.size(1), repeat = heads / groups;
   auto samples = checked_samples(bounds, query.size(0));
   bool takes_flash = flash_fits(query, value, window, sinks);

@@ -43,8 +43,8 @@ void adamw(const Tensor &master, const Tensor &gradient, const Tensor &first, co
   check_flat(second, count, "second moment");
   TORCH_CHECK(step >= 1, "adamw: step counts from 1, is ", step);
   if (copy)
-    TORCH_CHECK((copy->scalar_type() == at::kBFloat16 || copy->scalar_type() == at::kHalf) &&
-                    copy->is_contiguous() && copy->numel() == count,
+    TORCH_CHECK((copy->scalar_type() == at::kBFloat16 || copy->scalar_type() == at::kHalf) && copy->is_contiguous() &&
+                    copy->numel() == count,
                 "adamw: copy must be ", count, " contiguous bfloat16 or float16, is ", copy->scalar_type(),
                 copy->sizes());
   AdamWStep numbers{float(beta1),

@@ -50,9 +50,9 @@ void each_group(const int64_t *ends, int64_t groups, Body &&body) {
 }
 
 Tensor grouped_linear(const Tensor &x, const Tensor &weight, const Tensor &offsets) {
-  TORCH_CHECK(x.dim() == 2 && weight.dim() == 3 && x.size(1) == weight.size(2) &&
-                  x.scalar_type() == weight.scalar_type(),
-              "grouped_linear: x ", x.scalar_type(), x.sizes(), " with weight ", weight.scalar_type(), weight.sizes());
+  TORCH_CHECK(
+      x.dim() == 2 && weight.dim() == 3 && x.size(1) == weight.size(2) && x.scalar_type() == weight.scalar_type(),
+      "grouped_linear: x ", x.scalar_type(), x.sizes(), " with weight ", weight.scalar_type(), weight.sizes());
   auto ends = checked_ends(offsets, weight.size(0), x.size(0), "grouped_linear");
   auto y = at::empty({x.size(0), weight.size(1)}, x.options());
   each_group(ends, weight.size(0), [&](int64_t e, int64_t begin, int64_t end) {

@@ -65,9 +65,8 @@ Tensor sum_slots(const Tensor &rows, const float *weights, const Tensor &row_of_
     auto kernel = XTUNER_KERNEL(sum_slots_range<scalar_t>);
     auto in = rows.const_data_ptr<scalar_t>();
     auto out = y.mutable_data_ptr<scalar_t>();
-    parallel_for(tokens, row_grain(width * slots), [&](int64_t begin, int64_t end) {
-      kernel(in, weights, indices, out, slots, width, begin, end);
-    });
+    parallel_for(tokens, row_grain(width * slots),
+                 [&](int64_t begin, int64_t end) { kernel(in, weights, indices, out, slots, width, begin, end); });
   });
   return y;
 }
@@ -115,9 +114,8 @@ std::tuple<Tensor, Tensor> unpermute_rows_backward(const Tensor &grad, const Ten
     auto ws = mixing.const_data_ptr<float>();
     auto out = drows.mutable_data_ptr<scalar_t>();
     auto dws = dweights.mutable_data_ptr<float>();
-    parallel_for(tokens, row_grain(width * slots), [&](int64_t begin, int64_t end) {
-      kernel(gs, in, ws, indices, out, dws, slots, width, begin, end);
-    });
+    parallel_for(tokens, row_grain(width * slots),
+                 [&](int64_t begin, int64_t end) { kernel(gs, in, ws, indices, out, dws, slots, width, begin, end); });
   });
   return {drows, dweights};
 }

@@ -44,9 +44,8 @@ std::tuple<Tensor, Tensor> rms_norm(const Tensor &x, const Tensor &weight, doubl
     auto xs = x.const_data_ptr<scalar_t>(), ws = w.const_data_ptr<scalar_t>();
     auto ys = y.mutable_data_ptr<scalar_t>();
     auto scales = scale.mutable_data_ptr<wide>();
-    parallel_for(rows, row_grain(width), [&](int64_t begin, int64_t end) {
-      kernel(xs, ws, ys, scales, width, epsilon, begin, end);
-    });
+    parallel_for(rows, row_grain(width),
+                 [&](int64_t begin, int64_t end) { kernel(xs, ws, ys, scales, width, epsilon, begin, end); });
   });
   return {y, scale};
 }
@@ -85,8 +84,8 @@ Tensor rotary(const Tensor &x, const Tensor &cosine, const Tensor &sine, bool in
   auto c = cosine.contiguous(), s = sine.contiguous();
   auto y = at::empty_like(x);
   XTUNER_DISPATCH(x, "rotary", [&] {
-    auto kernel = interleaved ? XTUNER_KERNEL(rotate_neighbours_range<scalar_t>)
-                              : XTUNER_KERNEL(rotate_halves_range<scalar_t>);
+    auto kernel =
+        interleaved ? XTUNER_KERNEL(rotate_neighbours_range<scalar_t>) : XTUNER_KERNEL(rotate_halves_range<scalar_t>);
     auto xs = x.const_data_ptr<scalar_t>();
     auto ys = y.mutable_data_ptr<scalar_t>();
     auto cs = c.const_data_ptr<float>(), ss = s.const_data_ptr<float>();

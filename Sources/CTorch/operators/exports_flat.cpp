@@ -28,9 +28,7 @@ CTStatus ct_adamw(ct_tensor *master, ct_tensor *gradient, ct_tensor *first, ct_t
 }
 
 CTStatus ct_squared_sum(ct_tensor *x, ct_tensor **out) {
-  return guarded([&] {
-    *out = new ct_tensor{call<at::Tensor(const at::Tensor &)>("xtuner::squared_sum", x->value)};
-  });
+  return guarded([&] { *out = new ct_tensor{call<at::Tensor(const at::Tensor &)>("xtuner::squared_sum", x->value)}; });
 }
 
 CTStatus ct_add_rows(ct_tensor *into, ct_tensor *rows, ct_tensor *indices) {

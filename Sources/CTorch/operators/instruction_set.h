@@ -27,7 +27,7 @@ inline InstructionSet instruction_set() {
 
 #if defined(__x86_64__)
 /// The variant of a kernel for this processor; the argument may be a template's instance.
-#define XTUNER_KERNEL(...)                                                        \
+#define XTUNER_KERNEL(...)                                                           \
   (instruction_set() == InstructionSet::avx512 ? &::xtuner::cpu::avx512::__VA_ARGS__ \
    : instruction_set() == InstructionSet::avx2 ? &::xtuner::cpu::avx2::__VA_ARGS__   \
                                                : &::xtuner::cpu::baseline::__VA_ARGS__)

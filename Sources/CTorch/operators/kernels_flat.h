@@ -2,8 +2,8 @@
 
 /// One step of AdamW on elements begin ..< end. `copy` may be null; elements are independent.
 template <typename Copy>
-void adamw_range(float *master, const float *gradient, float *first, float *second, Copy *copy,
-                 const AdamWStep &step, int64_t begin, int64_t end) {
+void adamw_range(float *master, const float *gradient, float *first, float *second, Copy *copy, const AdamWStep &step,
+                 int64_t begin, int64_t end) {
   float beta1 = step.beta1, beta2 = step.beta2, keep = step.keep, rate = step.rate;
   each_vector<16>(end - begin, [&](int64_t offset, auto n) {
     int64_t i = begin + offset;

@@ -127,8 +127,8 @@ void swiglu_range(const Element *gate_up, Element *y, int64_t width, int64_t beg
 
 /// Rows begin ..< end of the gradient of silu(gate) * up.
 template <typename Element>
-void swiglu_backward_range(const Element *grad, const Element *gate_up, Element *dgate_up, int64_t width,
-                           int64_t begin, int64_t end) {
+void swiglu_backward_range(const Element *grad, const Element *gate_up, Element *dgate_up, int64_t width, int64_t begin,
+                           int64_t end) {
   using V = VectorOf<Element>;
   for (int64_t r = begin; r < end; ++r) {
     const Element *gate = gate_up + r * 2 * width, *up = gate + width, *g = grad + r * width;

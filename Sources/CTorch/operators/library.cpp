@@ -18,8 +18,7 @@ TORCH_LIBRARY(xtuner, m) {
   m.def("permute_rows(Tensor x, Tensor token_of_row) -> Tensor");
   m.def("sum_rows(Tensor rows, Tensor row_of_slot) -> Tensor");
   m.def("unpermute_rows(Tensor rows, Tensor weights, Tensor row_of_slot) -> Tensor");
-  m.def(
-      "unpermute_rows_backward(Tensor grad, Tensor rows, Tensor weights, Tensor row_of_slot) -> (Tensor, Tensor)");
+  m.def("unpermute_rows_backward(Tensor grad, Tensor rows, Tensor weights, Tensor row_of_slot) -> (Tensor, Tensor)");
   m.def(
       "adamw_(Tensor(a!) master, Tensor gradient, Tensor(b!) first, Tensor(c!) second, Tensor(d!)? copy, "
       "float learning_rate, float beta1, float beta2, float epsilon, float weight_decay, int step, "

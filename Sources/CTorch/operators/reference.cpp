@@ -44,15 +44,16 @@ at::Tensor varlen_attention(const at::Tensor &query, const at::Tensor &key, cons
   for (int64_t i = 0; i + 1 < bounds.numel(); ++i) {
     int64_t n = edges[i + 1] - edges[i];
     auto take = [&](const at::Tensor &t) { return t.narrow(0, edges[i], n).transpose(0, 1).to(wide_type(t)); };
-    auto q = take(query);                                // [H, n, d]
-    auto k = take(key).repeat_interleave(repeat, 0);     // [H, n, d]
-    auto v = take(value).repeat_interleave(repeat, 0);   // [H, n, dv]
+    auto q = take(query);                               // [H, n, d]
+    auto k = take(key).repeat_interleave(repeat, 0);    // [H, n, d]
+    auto v = take(value).repeat_interleave(repeat, 0);  // [H, n, dv]
     auto scores = at::matmul(q, k.transpose(1, 2)) * scale;
     auto distance = at::arange(n).unsqueeze(1) - at::arange(n);
     auto hidden = distance < 0;
     if (window > 0) hidden = at::logical_or(hidden, distance >= window);
     scores = scores.masked_fill(hidden, -std::numeric_limits<float>::infinity());
-    if (sinks) scores = at::cat({scores, sinks->to(scores.scalar_type()).view({heads, 1, 1}).expand({heads, n, 1})}, -1);
+    if (sinks)
+      scores = at::cat({scores, sinks->to(scores.scalar_type()).view({heads, 1, 1}).expand({heads, n, 1})}, -1);
     auto weights = at::softmax(scores, -1).slice(-1, 0, n);
     samples.push_back(at::matmul(weights, v).transpose(0, 1));
   }
@@ -68,9 +69,7 @@ at::Tensor grouped_linear(const at::Tensor &x, const at::Tensor &weight, const a
   return at::cat(groups, 0);
 }
 
-at::Tensor permute_rows(const at::Tensor &x, const at::Tensor &token_of_row) {
-  return x.index_select(0, token_of_row);
-}
+at::Tensor permute_rows(const at::Tensor &x, const at::Tensor &token_of_row) { return x.index_select(0, token_of_row); }
 
 at::Tensor unpermute_rows(const at::Tensor &rows, const at::Tensor &weights, const at::Tensor &row_of_slot) {
   auto slots = rows.index_select(0, row_of_slot.flatten())

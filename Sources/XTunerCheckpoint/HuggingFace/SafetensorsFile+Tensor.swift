@@ -8,7 +8,8 @@ extension SafetensorsFile {
     let entry = try entry(name)
     guard let dtype = entry.dataType.tensorDType else {
       throw CheckpointError(
-        .mismatch, path: path, "tensor \(name): no tensor has the element type \(entry.dataType.rawValue)")
+        .mismatch, path: path,
+        "tensor \(name): no tensor has the element type \(entry.dataType.rawValue)")
     }
     let bytes = try bytes(of: name)
     if try isAligned(name) {

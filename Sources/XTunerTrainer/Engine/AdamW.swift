@@ -51,7 +51,9 @@ package final class AdamW {
   package func step(learningRate: Double, gradientScale: Double) {
     stepCount += 1
     withoutGradients {
-      for state in moments { update(state, learningRate: learningRate, gradientScale: gradientScale) }
+      for state in moments {
+        update(state, learningRate: learningRate, gradientScale: gradientScale)
+      }
     }
   }
 

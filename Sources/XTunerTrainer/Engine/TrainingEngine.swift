@@ -101,7 +101,8 @@ package final class TrainingEngine {
     var hiddenTD = withoutGradients { model.embedding(tokensT) }
     var executions = model.layers.enumerated().map { index, layer in
       BlockExecution(
-        layer, context: context, policy: index < options.recomputedLayerCount ? .input : .everything)
+        layer, context: context, policy: index < options.recomputedLayerCount ? .input : .everything
+      )
     }
     for execution in executions { hiddenTD = execution.forward(hiddenTD) }
 

@@ -129,10 +129,13 @@ private struct SourceBuilder {
     let name = source.name ?? source.path
     let records = RecordSource(
       paths: [source.path], name: name, format: DataFormat(source.format))
+    var lastReport = ContinuousClock.now
     let result = try store.openOrBuild(
       source: records, tokenizer: tokenizer, template: template, options: options,
       threadCount: max(threadCount, 1),
       progress: { state in
+        guard ContinuousClock.now - lastReport > .seconds(2) else { return }
+        lastReport = .now
         progress("tokenising \(name): \(state.records) records, \(state.tokens) tokens")
       })
     if let reason = result.rejectedReason {

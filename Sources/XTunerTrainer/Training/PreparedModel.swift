@@ -81,6 +81,7 @@ extension ModelConfiguration {
     for entry in overrides {
       object[entry.key] = try JSONDocument(parsing: Array(entry.value.json().utf8))
     }
-    return try ModelConfiguration(parsing: Array(JSONDocument.object(object).compactText().utf8), file: file)
+    return try ModelConfiguration(
+      parsing: Array(JSONDocument.object(object).compactText().utf8), file: file)
   }
 }

@@ -52,7 +52,8 @@ extension TrainingRun {
     try writer.submit(contents)
     if !configuration.checkpoint.inBackground { _ = try writer.wait() }
     lastCheckpointStep = step
-    try log.write(.info, "checkpoint submitted", ["step": String(step), "path": store.path(step: step)])
+    try log.write(
+      .info, "checkpoint submitted", ["step": String(step), "path": store.path(step: step)])
   }
 
   func writeChart() throws {

@@ -32,7 +32,17 @@ extension TrainingRun {
     _ = try store.removeLeftovers()
     switch resume {
     case .automatic: return try store.latestComplete()
-    case .checkpoint(let path): return try RunCheckpoint(path: path)
+    case .checkpoint(let path):
+      let checkpoint = try RunCheckpoint(path: path)
+      if let newest = try store.latestComplete(), newest.step > checkpoint.step {
+        throw TrainingError(
+          .usage,
+          """
+          \(path): is at step \(checkpoint.step), but \(layout.root) goes on to step \(newest.step): \
+          two histories would mix there; start the branch elsewhere with --set run.directory=DIR
+          """)
+      }
+      return checkpoint
     case .never:
       if let found = try store.latestComplete() {
         throw TrainingError(

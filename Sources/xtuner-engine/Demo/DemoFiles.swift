@@ -139,6 +139,8 @@ struct DemoFiles {
       checkpoint:
         every_steps: 366
         keep: 2
+      logging:
+        every_steps: 61
 
       """
     try Data(text.utf8).write(to: URL(fileURLWithPath: configuration))

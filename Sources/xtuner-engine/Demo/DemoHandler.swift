@@ -14,7 +14,8 @@ enum DemoHandler {
     try files.clear()
     let (heldOut, numbers) = try files.writeData()
     step(
-      1, "wrote \(DemoFiles.trainingCount) problems to \(files.trainingData), "
+      1,
+      "wrote \(DemoFiles.trainingCount) problems to \(files.trainingData), "
         + "\(heldOut.count) held out with unseen questions, "
         + "\(numbers.count) with unseen numbers")
     let tokenizer = try files.trainTokenizer()

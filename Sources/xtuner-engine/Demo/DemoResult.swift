@@ -44,7 +44,8 @@ struct DemoResult {
     Output.write(rows: rows)
     if let export = outcome.exportPath {
       let question = after.answers.first?.problem.question ?? ""
-      Output.write("\nAsk it yourself:\n  xtuner generate \(export) --chat --prompt \"\(question)\"")
+      Output.write(
+        "\nAsk it yourself:\n  xtuner generate \(export) --chat --prompt \"\(question)\"")
     }
   }
 

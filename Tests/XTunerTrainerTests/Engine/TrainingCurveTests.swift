@@ -14,7 +14,9 @@ import XTunerModels
     let prepared = try reference.prepared()
     let engine = TrainingEngine(model: prepared.model, units: prepared.units)
     let optimizer = AdamW(prepared.units.all, options: AdamW.Options())
-    let (losses, norms) = (try curve.tensor("loss").floats(), try curve.tensor("grad_norm").floats())
+    let (losses, norms) = (
+      try curve.tensor("loss").floats(), try curve.tensor("grad_norm").floats()
+    )
     let rates = try curve.tensor("learning_rate").elements(as: Double.self)
     for step in losses.indices {
       let measured = engine.accumulateGradients(try batches(curve, step: step))
