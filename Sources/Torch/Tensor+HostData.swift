@@ -43,7 +43,9 @@ extension Tensor {
     }
   }
 
-  /// The elements, row-major. Copies, and waits for the device.
+  /// The elements, row-major.
+  ///
+  /// Copies, and waits for the device.
   public func elements<Element: TensorElement>(as type: Element.Type = Element.self) -> [Element] {
     precondition(dtype == Element.dtype, "the tensor is \(dtype), not \(Element.dtype)")
     let count = elementCount
@@ -55,13 +57,19 @@ extension Tensor {
     }
   }
 
-  /// The elements converted to `Float`, row-major. Copies, and waits for the device.
+  /// The elements converted to `Float`, row-major.
+  ///
+  /// Copies, and waits for the device.
   public func floats() -> [Float] { to(.float32).elements(as: Float.self) }
 
-  /// The elements converted to `Int64`, row-major. Copies, and waits for the device.
+  /// The elements converted to `Int64`, row-major.
+  ///
+  /// Copies, and waits for the device.
   public func integers() -> [Int64] { to(.int64).elements(as: Int64.self) }
 
-  /// Copies the elements, row-major, into `bytes`, whose count must be `byteCount`. Waits.
+  /// Copies the elements, row-major, into `bytes`, whose count must be `byteCount`.
+  ///
+  /// Waits for the device.
   public func copyBytes(to bytes: UnsafeMutableRawBufferPointer) {
     torchCall("copyBytes") { ct_tensor_copy_to_host(handle, bytes.baseAddress, bytes.count) }
   }
@@ -77,14 +85,18 @@ extension Tensor {
     }
   }
 
-  /// The one element. Waits for the device.
+  /// The one element.
+  ///
+  /// Waits for the device.
   public func item() -> Double {
     var value = 0.0
     torchCall("item") { ct_tensor_item(handle, &value) }
     return value
   }
 
-  /// The one element, an integer. Waits for the device.
+  /// The one element, an integer.
+  ///
+  /// Waits for the device.
   public func integerItem() -> Int {
     var value: Int64 = 0
     torchCall("item") { ct_tensor_item_integer(handle, &value) }

@@ -67,7 +67,9 @@ public final class Parameter {
     self.precision = precision
   }
 
-  /// The tensor that forward passes read. Setting it checks the shape; reading it before it was set
+  /// The tensor that forward passes read.
+  ///
+  /// Setting it checks the shape; reading it before it was set
   /// stops the process.
   public var value: Tensor {
     get {

@@ -39,7 +39,9 @@ public final class BlockExecution {
     self.policy = policy
   }
 
-  /// Runs the stages and keeps what the policy says. Returns `[T, D]`, outside any graph.
+  /// Runs the stages and keeps what the policy says.
+  ///
+  /// Returns `[T, D]`, outside any graph.
   public func forward(_ input: Tensor) -> Tensor {
     precondition(self.input == nil, "\(block.name): forward ran twice")
     self.input = input

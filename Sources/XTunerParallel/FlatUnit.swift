@@ -50,7 +50,7 @@ public final class FlatUnit {
 
   /// Takes memory for `parameters` and sets their values.
   ///
-  /// - Parameter decays: Whether weight decay applies to a parameter.
+  /// `decays` says whether weight decay applies to a parameter.
   public init(
     name: String, parameters: [Parameter], computeDType: DType, purpose: Purpose,
     device: Device = .cpu, decays: (Parameter) -> Bool = { $0.kind == .matrix }
@@ -114,7 +114,9 @@ public final class FlatUnit {
     return parameter.value.detached()
   }
 
-  /// Copies the master weights into the compute copy. Needed after each write to the master.
+  /// Copies the master weights into the compute copy.
+  ///
+  /// Needed after each write to the master.
   public func publish() {
     guard let master, computeDType != .float32 else { return }
     withoutGradients { compute.copy(from: master) }

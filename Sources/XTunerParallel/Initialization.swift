@@ -2,8 +2,10 @@ import Torch
 import XTunerNN
 
 extension FlatUnit {
-  /// Draws first weights: a function of the seed and the parameter's name alone, so that they do not
-  /// depend on the order, the number of ranks or the compute dtype. Experts are drawn one by one.
+  /// Draws first weights: a function of the seed and the parameter's name alone.
+  ///
+  /// They do not depend on the order, the number of ranks or the compute dtype. Experts are drawn
+  /// one by one.
   public func initialize(seed: UInt64) {
     withoutGradients {
       for slot in slots {

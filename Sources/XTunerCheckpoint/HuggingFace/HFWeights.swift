@@ -9,7 +9,7 @@ public enum HFWeights {
   /// Names and shapes are compared first, and all differences are in one error; nothing is copied
   /// then. A tensor with a NaN or an infinity is refused, named.
   ///
-  /// - Parameter destination: Where a parameter's weights are written, a view of its shape.
+  /// `destination` gives where a parameter's weights are written, a view of its shape.
   public static func load(
     _ folder: HFCheckpointFolder, into model: CausalLanguageModel,
     destination: (Parameter) -> Tensor
@@ -69,10 +69,8 @@ public enum HFWeights {
 
   /// Writes a folder that transformers loads: weights in shards, index, `config.json` and `files`.
   ///
-  /// - Parameters:
-  ///   - dtype: The dtype of the written weights.
-  ///   - source: A parameter's weights, of its shape.
-  ///   - files: Further files by name, such as the tokenizer's.
+  /// The weights are written in `dtype`; `source` gives a parameter's weights, of its shape, and
+  /// `files` are further files by name, such as the tokenizer's.
   public static func export(
     _ model: CausalLanguageModel, to path: String, dtype: DType, overwrites: Bool = false,
     maximumShardByteCount: Int = HFCheckpointWriter.defaultShardByteCount,

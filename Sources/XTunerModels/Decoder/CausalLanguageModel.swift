@@ -39,9 +39,8 @@ public final class CausalLanguageModel: Module {
 
   /// What a forward pass over a pack needs to know.
   ///
-  /// - Parameters:
-  ///   - bounds: Where samples start and end, from 0 to the token count.
-  ///   - positions: `[T]` int64; nil counts from 0 in each sample.
+  /// `bounds` say where samples start and end, from 0 to the token count. `positions`, `[T]` int64,
+  /// count from 0 in each sample when they are not given.
   public func makeContext(
     bounds: [Int], positions: Tensor? = nil, routerLoss: RouterLossWeights = .none,
     stepTokenCount: Int? = nil, cache: KeyValueCache? = nil

@@ -77,7 +77,7 @@ final class BytePairModel: Sendable {
       let names = missing.prefix(5).map { "0x" + String($0, radix: 16, uppercase: true) }
       throw TokenizerError(
         .inconsistent, file: file, key: "model.vocab",
-        "lacks \(missing.count) of the bytes of UTF-8 (\(names.joined(separator: ", "))…), and "
+        "lacks \(missing.count) of the bytes of UTF-8 (\(names.joined(separator: ", "))...), and "
           + "there is no unk_token; train with the full byte alphabet")
     }
   }

@@ -45,7 +45,7 @@ struct CharacterClassReader {
         return
       }
       isFirst = false
-      if translator.hasPrefix("[:") { throw translator.failure("a POSIX class [:…:]") }
+      if translator.hasPrefix("[:") { throw translator.failure("a POSIX class [:...:]") }
       if translator.consume("&&") {
         try readIntersection(&translator)
         return

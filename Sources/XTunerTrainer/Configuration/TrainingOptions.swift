@@ -49,7 +49,8 @@ extension TrainingOptions: ConfigurationSection {
       "micro_batch_packs", \.microBatchPacks, .integer(atLeast: 1),
       """
       Packs that run through the model together; must divide packs_per_step. Fewer need less \
-      memory; the result is the same.
+      memory. Loss and gradients are the same but for the balance loss, which counts a \
+      micro-batch at a time.
       """),
     .init(
       "max_gradient_norm", \.maxGradientNorm, .optional(.number(.positive)),

@@ -38,7 +38,7 @@ package struct MicroBatch: Sendable {
 
   /// Adds a sample.
   ///
-  /// - Parameter labels: Unshifted, -100 where the token is no target; the first never is.
+  /// `labels` are unshifted, -100 where the token is no target; the first never is.
   package mutating func append(
     tokens sampleTokens: some RandomAccessCollection<Int32>,
     labels: some RandomAccessCollection<Int32>, reduction: LossReduction, source: Int32 = 0

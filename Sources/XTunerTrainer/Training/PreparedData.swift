@@ -22,10 +22,8 @@ public struct PreparedData {
 
   /// Reads and tokenises, or finds in the cache, everything that `configuration.data` names.
   ///
-  /// - Parameters:
-  ///   - vocabularySize: Rows of the model's embedding: a larger token id is an error. Nil for no
-  ///     check.
-  ///   - progress: Called now and then with a sentence about what is being tokenised.
+  /// A token id beyond the embedding of `model` is an error. `progress` is called now and then with
+  /// a sentence about what is being tokenised.
   public init(
     _ configuration: RunConfiguration, model: ModelConfiguration?,
     progress: (String) -> Void = { _ in }
@@ -142,6 +140,11 @@ private struct SourceBuilder {
       notes.append("\(name): the token cache was made anew: \(reason)")
     }
     let counts = result.cache.counts
+    if counts.truncated > 0 {
+      notes.append(
+        "\(name): \(counts.truncated) of \(counts.samples) samples were cut to "
+          + "data.sequence_length; see data.overlong")
+    }
     if counts.unreadable > 0 {
       notes.append("\(name): \(counts.unreadable) broken records were skipped")
     }

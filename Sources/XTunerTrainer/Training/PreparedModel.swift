@@ -13,7 +13,7 @@ public struct PreparedModel {
 
   /// Builds `configuration` and gives it memory; the weights are still zeros.
   ///
-  /// - Parameter decays: Whether weight decay applies to a parameter.
+  /// `decays` says whether weight decay applies to a parameter.
   public init(
     _ configuration: ModelConfiguration, computeDType: DType, isTrained: Bool,
     decays: (Parameter) -> Bool = { $0.kind == .matrix || $0.kind == .embedding }

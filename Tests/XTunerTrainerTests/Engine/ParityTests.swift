@@ -7,7 +7,9 @@ import XTunerParallel
 
 @testable import XTunerTrainer
 
-/// Equality with transformers in float32. Tolerances: logits 2e-4 absolute, loss 1e-5, every
+/// Equality with transformers in float32.
+///
+/// Tolerances: logits 2e-4 absolute, loss 1e-5, every
 /// gradient 1e-4 relative in the L2 norm; both sides sum in another order, which is all that differs.
 @Suite struct ParityTests {
   @Test(arguments: ReferenceModel.all)

@@ -67,7 +67,7 @@ struct TinyRun {
         sequence_length: 64
         cache_directory: \(folder)/cache
         workers: 1
-      training: {steps: 8, packs_per_step: 3, micro_batch_packs: 2}
+      training: {steps: 8, packs_per_step: 4, micro_batch_packs: 2}
       optimizer: {learning_rate: 1.0e-2}
       schedule: {warmup_steps: 2}
       evaluation: {every_steps: 4}
