@@ -15,8 +15,7 @@ package struct TrainCommand: EngineCommand {
         xtuner train config.yaml
         xtuner train config.yaml --set training.steps=100 --set run.name=short
         xtuner train config.yaml --resume never
-        xtuner train config.yaml --resume runs/a/checkpoints/step-00000100 \\
-          --set run.directory=runs/b
+        xtuner train branch.yaml --resume runs/a/checkpoints/step-00000100
       """)
 
   @OptionGroup package var source: ConfigurationArguments
