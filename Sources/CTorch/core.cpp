@@ -8,7 +8,6 @@
 #include <malloc.h>
 #include <torch/version.h>
 
-#include <climits>
 #include <cstring>
 #include <mutex>
 
@@ -136,7 +135,8 @@ CTStatus ct_generator_set_state(ct_generator *generator, ct_tensor *state) {
 void ct_keep_freed_memory(void) {
 #if defined(__GLIBC__)
   mallopt(M_MMAP_MAX, 0);
-  mallopt(M_TRIM_THRESHOLD, INT_MAX);
+  mallopt(M_TRIM_THRESHOLD, -1);  // never
+  mallopt(M_ARENA_MAX, 1);
   mallopt(M_TOP_PAD, 64 << 20);
 #endif
 }
