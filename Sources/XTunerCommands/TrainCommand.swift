@@ -14,6 +14,7 @@ package struct TrainCommand: EngineCommand {
       EXAMPLES:
         xtuner train config.yaml
         xtuner train config.yaml --set training.steps=100 --set run.name=short
+        xtuner train config.yaml --nproc 4 --set parallel.expert=2
         xtuner train config.yaml --resume never
         xtuner train branch.yaml --resume runs/a/checkpoints/step-00000100
       """)
@@ -31,7 +32,10 @@ package struct TrainCommand: EngineCommand {
 
   @Option(
     name: .customLong("nproc"),
-    help: "Processes on this machine; this version trains in 1, with all its cores.")
+    help: """
+      Processes to start on this machine, which share the work as the section parallel says. Leave \
+      it out under torchrun or srun, which start the processes.
+      """)
   package var processCount = 1
 
   @Flag(help: "Print one JSON object about the finished run on standard output.")
@@ -42,13 +46,7 @@ package struct TrainCommand: EngineCommand {
   package var request: EngineRequest { .train(self) }
 
   package func validate() throws {
-    guard processCount == 1 else {
-      throw ValidationError(
-        """
-        --nproc must be 1 in this version, which trains in one process (run.threads sets its \
-        threads), is \(processCount)
-        """)
-    }
+    try OptionLimits.check("--nproc", processCount, minimum: 1)
     guard !resume.isEmpty else {
       throw ValidationError("--resume must be auto, never or a checkpoint folder, is empty")
     }

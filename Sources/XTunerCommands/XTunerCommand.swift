@@ -25,6 +25,7 @@ package struct XTunerCommand: ParsableCommand {
           5  loss, gradients or weights are not finite
           6  a tensor operation failed, such as for want of memory
           7  a file cannot be written: no space or permission, or the run is in use
+          8  a rank was lost, timed out or could not be reached
          75  stopped by a signal, with a checkpoint; the same command resumes
         130  interrupted a second time: stopped at once, without a checkpoint
       """,

@@ -16,10 +16,12 @@ public final class Experts: Module {
     let initializer = Parameter.Initializer.normal(standardDeviation: standardDeviation)
     self.gateUp = Parameter(
       "\(name).gateUp.weight", shape: [expertCount, 2 * expertSize, hiddenSize], kind: .matrix,
-      initializer: initializer, role: .expert)
+      initializer: initializer, role: .expert,
+      tensorSplit: Parameter.TensorSplit(dim: 1, blockCount: 2))
     self.down = Parameter(
       "\(name).down.weight", shape: [expertCount, hiddenSize, expertSize], kind: .matrix,
-      initializer: initializer, role: .expert)
+      initializer: initializer, role: .expert,
+      tensorSplit: Parameter.TensorSplit(dim: 2, blockCount: 1))
   }
 
   /// The weights.

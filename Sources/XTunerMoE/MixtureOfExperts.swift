@@ -17,35 +17,38 @@ public final class MixtureOfExperts: Module {
   /// The number of routed experts.
   public var expertCount: Int { router.options.expertCount }
 
+  /// Experts a token.
+  public var expertsPerToken: Int { router.options.expertsPerToken }
+
+  /// Whether every token passes an expert of its own besides.
+  public var hasSharedExpert: Bool { sharedExpert != nil }
+
   /// The router's, experts' and shared expert's weights.
   public var parameters: [Parameter] {
     router.parameters + experts.parameters + (sharedExpert?.parameters ?? [])
   }
 
-  /// Routes normalised hidden states, `[T, D]`: mixing weights `[T, K]` and the auxiliary loss.
+  /// Routes normalised hidden states, `[T, D]`.
   ///
   /// The choice is kept in `record`; when it is already there (recomputation) it is not made again.
   public func route(
     _ normalizedTD: Tensor, _ context: ForwardContext, _ record: BlockRecord
-  ) -> (weightsTK: Tensor, auxiliaryLoss: Tensor) {
-    let output = router(normalizedTD, stored: record.routing)
+  ) -> Router.Output {
+    let output = router(normalizedTD, stored: record.routing, forced: context.forcedRouting)
     record.routing = output.routing
-    let losses = RouterLoss(
-      output, weights: context.routerLoss, stepTokenCount: context.stepTokenCount)
-    record.routerLosses = (losses.balance.detached(), losses.z.detached())
-    return (output.weightsTK, losses.balance + losses.z)
+    return output
   }
 
-  /// The rows of all experts on this rank, `[T K, D]`, in expert order.
+  /// The rows for all experts, `[T K, D]`, in expert order.
   public func dispatch(_ normalizedTD: Tensor, _ record: BlockRecord) -> Tensor {
     let routing = routing(of: record)
     return normalizedTD.permutedRows(
       tokenOfRow: routing.tokenOfRow, rowOfSlot: routing.rowOfSlotTK)
   }
 
-  /// The experts' outputs, `[T K, D]`.
+  /// The outputs of this rank's experts for rows `[R, D]` in their order; `[R, D]`.
   public func compute(_ rowsRD: Tensor, _ record: BlockRecord) -> Tensor {
-    experts(rowsRD, offsetsE: routing(of: record).offsetsE)
+    experts(rowsRD, offsetsE: record.localOffsetsE ?? routing(of: record).offsetsE)
   }
 
   /// The weighted sum of each token's rows, `[T, D]`.

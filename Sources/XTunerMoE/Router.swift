@@ -59,6 +59,16 @@ public final class Router: Module {
     public let logitsTE: Tensor
     /// Scores of all experts, `[T, E]` float32: what the balance loss averages.
     public let scoresTE: Tensor
+
+    /// The sum over tokens of each expert's score, `[E]`.
+    public var scoreSumsE: Tensor { scoresTE.sum(dims: [0]) }
+
+    /// The sum over tokens of the squared log-sum-exp of the logits, a scalar.
+    public var squaredLogSumExp: Tensor {
+      let logSumExpT = logitsTE.logSumExp(dims: [-1], keepDim: false)
+      return (logSumExpT * logSumExpT).sum()
+    }
+
     /// The choice, with the orders derived from it.
     public let routing: RoutingRecord
   }
@@ -96,14 +106,20 @@ public final class Router: Module {
 
   /// Routes `hiddenTD`; with `stored` the experts are those of an earlier pass and only the weights
   /// are computed.
-  public func callAsFunction(_ hiddenTD: Tensor, stored: RoutingRecord?) -> Output {
+  public func callAsFunction(
+    _ hiddenTD: Tensor, stored: RoutingRecord? = nil, forced: ForcedRouting? = nil
+  ) -> Output {
     let logitsTE = Tensor.linear(hiddenTD.to(.float32), weight: weight.value, bias: bias?.value)
     let scoresTE =
       switch options.scoring {
       case .softmax, .softmaxAfterTopK: logitsTE.softmax(dim: -1)
       case .sigmoid: logitsTE.sigmoid()
       }
-    let routing = stored ?? makeRouting(expertsTK: chosenExperts(scoresTE, logitsTE))
+    let routing =
+      stored
+      ?? makeRouting(
+        expertsTK: forced.map { forcedExperts($0, tokenCount: hiddenTD.size(0)) }
+          ?? chosenExperts(scoresTE, logitsTE))
     var weightsTK: Tensor
     switch options.scoring {
     case .softmax, .sigmoid:
@@ -129,6 +145,23 @@ public final class Router: Module {
       if options.groupCount > 1 { selectionTE = maskedToBestGroups(selectionTE) }
       return selectionTE.topK(options.expertsPerToken, dim: -1, isLargest: true, isSorted: true)
         .indices
+    }
+  }
+
+  private func forcedExperts(_ rule: ForcedRouting, tokenCount: Int) -> Tensor {
+    withoutGradients {
+      let (experts, slots) = (options.expertCount, options.expertsPerToken)
+      switch rule {
+      case .uniform:
+        let rows = Tensor.arange(
+          from: 0, to: .integer(tokenCount * slots), step: 1, dtype: .int64)
+        let rounds = rows.floorDivided(by: .integer(experts))
+        return rows.subtracting(rounds, alpha: .integer(experts)).view([tokenCount, slots])
+      case .random:
+        let numbers = Tensor.empty([tokenCount, experts], dtype: .float32)
+        numbers.fillUniform(from: 0, to: 1, generator: Generator(seed: UInt64(tokenCount)))
+        return numbers.topK(slots, dim: -1, isLargest: true, isSorted: true).indices
+      }
     }
   }
 

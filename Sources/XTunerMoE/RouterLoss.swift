@@ -1,40 +1,43 @@
 public import Torch
-public import XTunerNN
 
-/// The auxiliary losses of a router in one layer and micro-batch.
-public struct RouterLoss {
-  /// The balance loss, a float32 scalar.
+/// The auxiliary losses of a router, as sums over tokens that a schedule completes.
+///
+/// Both losses are products of a sum over this rank's tokens and a factor that needs numbers of
+/// other ranks and micro-batches: the rows of each expert, the tokens of the step. So a layer gives
+/// the sums, and the engine multiplies, in the loss and as the start of the gradient.
+public enum RouterLoss {
+  /// The factors `[E]` float32 of an expert's score sum: `weight * E / (K T N) * rows of e`, with `T`
+  /// the tokens that `countsE` counts (all ranks, one round of micro-batches) and `N` the step's.
   ///
-  /// `weight * E/K * sum_e f_e * P_e`, with `f_e` the share of the micro-batch's tokens that chose
-  /// expert e (no gradient) and `P_e` the sum of its scores divided by the step's tokens; a perfectly
-  /// balanced layer gives `weight` when the micro-batches of a step are summed.
-  public let balance: Tensor
-  /// The z-loss, a float32 scalar: `weight * sum_t logsumexp(logits_t)^2 / step tokens`.
-  public let z: Tensor
-
-  /// The losses of `output`; a loss of weight zero is a zero without gradient.
-  public init(_ output: Router.Output, weights: RouterLossWeights, stepTokenCount: Int) {
-    let zero = Tensor.zeros([], dtype: .float32, device: output.scoresTE.device)
-    let tokenCount = output.scoresTE.size(0)
-    guard tokenCount > 0 else {
-      (balance, z) = (zero, zero)
-      return
-    }
-    if weights.balance > 0 {
-      let (expertCount, slotCount) = (output.scoresTE.size(1), output.routing.expertsTK.size(1))
-      let factor =
-        weights.balance * Double(expertCount)
-        / (Double(slotCount) * Double(tokenCount) * Double(stepTokenCount))
-      let scoreSums = output.scoresTE.sum(dims: [0])
-      balance = (scoreSums * output.routing.countsE.to(.float32)).sum() * factor
-    } else {
-      balance = zero
-    }
-    if weights.z > 0 {
-      let logSumExp = output.logitsTE.logSumExp(dims: [-1], keepDim: false)
-      z = (logSumExp * logSumExp).sum() * (weights.z / Double(stepTokenCount))
-    } else {
-      z = zero
-    }
+  /// A perfectly balanced layer gives `weight` when the rounds of a step are summed.
+  public static func balanceFactors(
+    countsE: Tensor, expertsPerToken: Int, weight: Double, tokenCount: Int, stepTokenCount: Int
+  ) -> Tensor {
+    let factor =
+      weight * Double(countsE.size(0))
+      / (Double(expertsPerToken) * Double(max(tokenCount, 1)) * Double(max(stepTokenCount, 1)))
+    return countsE.to(.float32) * factor
   }
+
+  /// The factor of the sum of squared log-sum-exps: `weight / N`.
+  public static func zFactor(weight: Double, stepTokenCount: Int) -> Double {
+    weight / Double(max(stepTokenCount, 1))
+  }
+}
+
+/// Weights of the router's auxiliary losses; zero switches one off.
+public struct RouterLossWeights: Sendable, Hashable {
+  /// Weight of the balance loss.
+  public var balance: Double
+  /// Weight of the router's z-loss.
+  public var z: Double
+
+  /// Weights of both losses.
+  public init(balance: Double, z: Double) {
+    self.balance = balance
+    self.z = z
+  }
+
+  /// No auxiliary loss.
+  public static let none = RouterLossWeights(balance: 0, z: 0)
 }

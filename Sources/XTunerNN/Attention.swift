@@ -52,7 +52,7 @@ public final class Attention: Module {
   let query: Linear
   let key: Linear
   let value: Linear
-  let output: Linear
+  let outputProjection: Linear
   let queryNorm: RMSNorm?
   let keyNorm: RMSNorm?
   let sinks: Parameter?
@@ -73,7 +73,8 @@ public final class Attention: Module {
       "key", hidden, options.keyValueHeadCount * size, hasBias: options.hasInputBias)
     self.value = linear(
       "value", hidden, options.keyValueHeadCount * size, hasBias: options.hasInputBias)
-    self.output = linear("output", options.headCount * size, hidden, hasBias: options.hasOutputBias)
+    self.outputProjection = linear(
+      "output", options.headCount * size, hidden, hasBias: options.hasOutputBias)
     self.queryNorm = options.queryKeyNormEpsilon.map {
       RMSNorm("\(name).queryNorm", size: size, epsilon: $0)
     }
@@ -91,11 +92,21 @@ public final class Attention: Module {
   public var parameters: [Parameter] {
     query.parameters + key.parameters + value.parameters
       + (queryNorm?.parameters ?? []) + (keyNorm?.parameters ?? [])
-      + output.parameters + (sinks.map { [$0] } ?? [])
+      + outputProjection.parameters + (sinks.map { [$0] } ?? [])
   }
 
   /// Returns `[T, D]` for normalised hidden states `[T, D]`.
   public func callAsFunction(_ hiddenTD: Tensor, _ context: ForwardContext) -> Tensor {
+    let projected = project(hiddenTD, context)
+    return output(
+      attend(
+        query: projected.queryTHd, key: projected.keyTGd, value: projected.valueTGd, context))
+  }
+
+  /// Rotated queries `[T, H, d]` and keys `[T, G, d]`, and values `[T, G, d]`.
+  public func project(
+    _ hiddenTD: Tensor, _ context: ForwardContext
+  ) -> (queryTHd: Tensor, keyTGd: Tensor, valueTGd: Tensor) {
     let tokenCount = hiddenTD.size(0)
     var queryTHd = query(hiddenTD).view([tokenCount, options.headCount, options.headSize])
     var keyTGd = key(hiddenTD).view([tokenCount, options.keyValueHeadCount, options.headSize])
@@ -104,16 +115,12 @@ public final class Attention: Module {
       queryTHd = queryNorm(queryTHd)
       keyTGd = keyNorm(keyTGd)
     }
-    queryTHd = context.rotary.rotate(queryTHd)
-    keyTGd = context.rotary.rotate(keyTGd)
-    let mixedTHd = attend(queryTHd, keyTGd, valueTGd, context)
-    return output(mixedTHd.reshaped([tokenCount, options.headCount * options.headSize]))
+    return (context.rotary.rotate(queryTHd), context.rotary.rotate(keyTGd), valueTGd)
   }
 
-  private var scale: Double { 1 / Double(options.headSize).squareRoot() }
-
-  private func attend(
-    _ queryTHd: Tensor, _ keyTGd: Tensor, _ valueTGd: Tensor, _ context: ForwardContext
+  /// The mixed values, `[T, H, d]`, of all heads or of the context's slice of them.
+  public func attend(
+    query queryTHd: Tensor, key keyTGd: Tensor, value valueTGd: Tensor, _ context: ForwardContext
   ) -> Tensor {
     if let cache = context.cache {
       let cached = cache.write(key: keyTGd, value: valueTGd, layer: name)
@@ -123,8 +130,23 @@ public final class Attention: Module {
     }
     return Tensor.varlenAttention(
       query: queryTHd, key: keyTGd, value: valueTGd, bounds: context.bounds, scale: scale,
-      window: options.window, sinks: sinks?.value)
+      window: options.window, sinks: sinks.map { slice($0.value, context) })
   }
+
+  /// Projects the heads `[T, H, d]` onto hidden states, `[T, D]`.
+  public func output(_ mixedTHd: Tensor) -> Tensor {
+    outputProjection(
+      mixedTHd.reshaped([mixedTHd.size(0), options.headCount * options.headSize]))
+  }
+
+  private func slice(_ sinksH: Tensor, _ context: ForwardContext) -> Tensor {
+    let (index, count) = context.headSlice
+    guard count > 1 else { return sinksH }
+    let size = options.headCount / count
+    return sinksH.narrowed(dim: 0, start: index * size, length: size)
+  }
+
+  private var scale: Double { 1 / Double(options.headSize).squareRoot() }
 
   /// One new token a sequence, `[S, H, d]`, against everything cached, `[S, G, N, d]`; `[S, H, d]`.
   ///

@@ -12,26 +12,34 @@ public struct StageValue: Hashable, Sendable, CustomStringConvertible {
   public static let input = StageValue("input")
   /// The hidden states that leave a block, `[T, D]`.
   public static let output = StageValue("output")
-  /// A scalar that is added to the loss as it is (balance and z-losses).
-  public static let auxiliaryLoss = StageValue("auxiliaryLoss")
+  /// The sum over tokens of each expert's score, `[E]` float32: what the balance loss weighs.
+  public static let scoreSums = StageValue("scoreSums")
+  /// The sum over tokens of the squared log-sum-exp of the router's logits, a float32 scalar.
+  public static let squaredLogSumExp = StageValue("squaredLogSumExp")
 }
 
 /// A part of a block between two exchanges: inputs and outputs are named, so that an engine can run
 /// stages of several micro-batches in any order, keep, drop or swap what passes between them, and
 /// differentiate each on its own.
 public struct Stage {
-  /// What a stage waits for.
-  public enum Kind: Sendable {
-    /// Computation on this rank.
-    case compute
-    /// Rows that move between the ranks of the expert mesh.
-    case exchange
+  /// Where a stage's outputs go when a mesh spreads experts or sequences; on one rank nowhere.
+  public enum Travel: Sendable {
+    /// They stay.
+    case none
+    /// Rows in expert order, `[R, D]`, to the ranks that have the experts.
+    case toExperts
+    /// The experts' rows back to the ranks of their tokens.
+    case fromExperts
+    /// Queries, keys and values of a slice of tokens become those of a slice of heads.
+    case toHeads
+    /// The attention's output of a slice of heads becomes that of a slice of tokens.
+    case toTokens
   }
 
   /// Unique in the block.
   public let name: String
-  /// What it waits for.
-  public let kind: Kind
+  /// Where the outputs go.
+  public let travel: Travel
   /// The values it reads.
   public let inputs: [StageValue]
   /// The values it makes.
@@ -41,11 +49,11 @@ public struct Stage {
 
   /// A stage from its parts.
   public init(
-    _ name: String, _ kind: Kind, inputs: [StageValue], outputs: [StageValue],
+    _ name: String, inputs: [StageValue], outputs: [StageValue], travel: Travel = .none,
     run: @escaping ([Tensor], ForwardContext, BlockRecord) -> [Tensor]
   ) {
     self.name = name
-    self.kind = kind
+    self.travel = travel
     self.inputs = inputs
     self.outputs = outputs
     self.run = run
@@ -65,8 +73,9 @@ public protocol Block: Module {
 public final class BlockRecord {
   /// The expert choice of this micro-batch.
   public var routing: RoutingRecord?
-  /// The router's losses, float32 scalars outside any graph, for the metrics.
-  public var routerLosses: (balance: Tensor, z: Tensor)?
+  /// The end of the rows of each expert of this rank, `[E]` int64 on the host; nil where all experts
+  /// are here and the routing's own offsets hold.
+  public var localOffsetsE: Tensor?
 
   /// An empty record.
   public init() {}

@@ -4,42 +4,28 @@ public import Torch
 public final class ForwardContext {
   /// Where samples start and end in the pack, `[N + 1]` int64 on the host.
   public let bounds: Tensor
-  /// The rotary table of the pack's positions.
+  /// The rotary table of the tokens of this rank.
   public let rotary: RotaryTable
-  /// Weights of the router's auxiliary losses.
-  public var routerLoss: RouterLossWeights
-  /// Tokens of the whole optimizer step, over all ranks and micro-batches: the divisor of the
-  /// auxiliary losses.
-  public var stepTokenCount: Int
   /// The key-value cache of a generation; nil in training.
   public var cache: KeyValueCache?
+  /// Which of equal slices of the heads attention computes; the only one unless a sequence is spread
+  /// over ranks.
+  public var headSlice: (index: Int, count: Int) = (0, 1)
+  /// Experts chosen by rule and not by the router, for benchmarks only.
+  public var forcedRouting: ForcedRouting?
 
   /// A context of one pack.
-  public init(
-    bounds: Tensor, rotary: RotaryTable, routerLoss: RouterLossWeights = .none,
-    stepTokenCount: Int, cache: KeyValueCache? = nil
-  ) {
+  public init(bounds: Tensor, rotary: RotaryTable, cache: KeyValueCache? = nil) {
     self.bounds = bounds
     self.rotary = rotary
-    self.routerLoss = routerLoss
-    self.stepTokenCount = stepTokenCount
     self.cache = cache
   }
 }
 
-/// Weights of the router's auxiliary losses; zero switches one off.
-public struct RouterLossWeights: Sendable, Hashable {
-  /// Weight of the balance loss.
-  public var balance: Double
-  /// Weight of the router's z-loss.
-  public var z: Double
-
-  /// Weights of both losses.
-  public init(balance: Double, z: Double) {
-    self.balance = balance
-    self.z = z
-  }
-
-  /// No auxiliary loss.
-  public static let none = RouterLossWeights(balance: 0, z: 0)
+/// A choice of experts that does not depend on the router, so that benchmarks have a known load.
+public enum ForcedRouting: String, Sendable, Hashable, CaseIterable {
+  /// Token t gets the experts t K, t K + 1, ... modulo the expert count: equal loads.
+  case uniform
+  /// Experts of each token are drawn without repetition, the same on every run.
+  case random
 }

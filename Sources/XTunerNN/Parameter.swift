@@ -39,6 +39,21 @@ public final class Parameter {
     case ones
   }
 
+  /// How an expert's matrix may be cut over the ranks of expert tensor parallelism: `dim` of the
+  /// shape is `blockCount` blocks one after another, and each block is cut into equal parts.
+  public struct TensorSplit: Sendable, Hashable {
+    /// The dim that is cut.
+    public var dim: Int
+    /// Blocks along that dim: 2 for gate and up in one matrix.
+    public var blockCount: Int
+
+    /// A split from its parts.
+    public init(dim: Int, blockCount: Int) {
+      self.dim = dim
+      self.blockCount = blockCount
+    }
+  }
+
   /// Unique in the model, such as `layers.3.attention.query.weight`.
   public let name: String
   /// The shape of the whole parameter.
@@ -51,13 +66,19 @@ public final class Parameter {
   public let kind: Kind
   /// The first values.
   public let initializer: Initializer
+  /// How expert tensor parallelism cuts it; nil where it cannot.
+  public let tensorSplit: TensorSplit?
+  /// The shape of ``value``: that of the whole parameter, or of the experts that this rank has.
+  ///
+  /// An engine sets it before it gives the parameter memory.
+  public var localShape: [Int]
 
   private var storage: Tensor?
 
   /// Declares a parameter; it has no memory yet.
   public init(
     _ name: String, shape: [Int], kind: Kind, initializer: Initializer, role: Role = .dense,
-    precision: Precision = .compute
+    precision: Precision = .compute, tensorSplit: TensorSplit? = nil
   ) {
     self.name = name
     self.shape = shape
@@ -65,6 +86,8 @@ public final class Parameter {
     self.initializer = initializer
     self.role = role
     self.precision = precision
+    self.tensorSplit = tensorSplit
+    self.localShape = shape
   }
 
   /// The tensor that forward passes read.
@@ -77,7 +100,8 @@ public final class Parameter {
       return storage
     }
     set {
-      precondition(newValue.shape == shape, "\(name) is \(shape), the tensor \(newValue.shape)")
+      precondition(
+        newValue.shape == localShape, "\(name) is \(localShape), the tensor \(newValue.shape)")
       storage = newValue
     }
   }
@@ -85,6 +109,6 @@ public final class Parameter {
   /// Whether ``value`` can be read.
   public var hasValue: Bool { storage != nil }
 
-  /// The number of elements.
+  /// The number of elements of the whole parameter.
   public var elementCount: Int { shape.reduce(1, *) }
 }

@@ -39,7 +39,7 @@ struct BenchStepHandler {
   static func run(_ command: BenchStepCommand) throws {
     var handler = try BenchStepHandler(
       command, environment: ProcessInfo.processInfo.environment)
-    handler.measure()
+    try handler.measure()
   }
 
   private init(_ command: BenchStepCommand, environment: [String: String]) throws {
@@ -65,9 +65,9 @@ struct BenchStepHandler {
     optimizer = AdamW(model.prepared.units.all, options: AdamW.Options())
   }
 
-  private mutating func measure() {
+  private mutating func measure() throws {
     for index in 0..<command.warmUpCount {
-      let step = runStep()
+      let step = try runStep()
       report("warm \(index)", step, others: nil)
     }
     MachineLoad.waitUntilQuiet(limit: Self.quietLimit, patience: 60)
@@ -75,7 +75,7 @@ struct BenchStepHandler {
     var lastStep: Step?
     while cleanSteps.count < stepCount && cleanSteps.count + dirtyCount < 4 * stepCount {
       let load = MachineLoad.now()
-      let step = runStep()
+      let step = try runStep()
       let others = load.othersSince()
       lastStep = step
       if others < Self.quietLimit { cleanSteps.append(step) } else { dirtyCount += 1 }
@@ -88,14 +88,14 @@ struct BenchStepHandler {
   }
 
   /// One step on fresh tokens: gradients, norm, clipping, update.
-  private mutating func runStep() -> Step {
+  private mutating func runStep() throws -> Step {
     let batch = model.batch(length: length, step: losses.count)
     let clock = ContinuousClock()
     let system = MachineLoad.systemSeconds()
     let start = clock.now
-    let measured = engine.accumulateGradients([batch])
+    let measured = try engine.accumulateGradients([batch])
     let turn = clock.now
-    let norm = optimizer.gradientNorm().norm
+    let norm = try GradientNorm(model.prepared.units).value
     // Clipped to norm 1, with 1e-6 as in torch.nn.utils.clip_grad_norm_.
     optimizer.step(learningRate: 1e-4, gradientScale: min(1, 1 / (norm + 1e-6)))
     let end = clock.now

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import Torch
 import XTunerCheckpoint
 import XTunerData
 import XTunerGeneration
@@ -28,6 +29,8 @@ struct CommandFailure: Error, CustomStringConvertible {
     case let failure as CommandFailure: self = failure
     case let error as TrainingError: self.init(error.exitCode, error.description)
     case let error as ConfigurationError: self.init(error.exitCode, Self.list(error))
+    case let error as RankEnvironmentError: self.init(error.exitCode, error.description)
+    case let error as CommunicationError: self.init(.communication, error.description)
     case let error as RunDirectoryError: self.init(error.exitCode, error.description)
     case let error as ValidationError: self.init(.usage, error.message)
     case let error as DataReadError: self.init(.data, error.description)

@@ -20,14 +20,14 @@ enum ProbeHandler {
       let batch = try input.microBatch()
       let engine = TrainingEngine(model: prepared.model, units: prepared.units)
       if command.grads {
-        loss = engine.accumulateGradients([batch]).loss
+        loss = try engine.accumulateGradients([batch]).loss
       } else {
-        let sums = engine.evaluate(batch)
+        let sums = try engine.evaluate(batch)
         loss = sums.lossSum / sums.weightSum
       }
     }
     if let loss { tensors.append(("loss", Tensor([Float(loss)], shape: []))) }
-    if command.grads { tensors += gradients(prepared) }
+    if command.grads { tensors += try gradients(prepared) }
     try Output.write(tensors, to: command.out)
     report(input, loss: loss, command)
   }
@@ -43,12 +43,13 @@ enum ProbeHandler {
   }
 
   /// Every gradient under its Hugging Face name, float32.
-  private static func gradients(_ prepared: PreparedModel) -> [(name: String, tensor: Tensor)] {
-    for unit in prepared.units.all { _ = unit.finishedGradient() }
-    let tensors = HFWeights.tensors(of: prepared.model) { parameter in
-      prepared.units.unit(of: parameter).gradientView(of: parameter)
+  private static func gradients(
+    _ prepared: PreparedModel
+  ) throws -> [(name: String, tensor: Tensor)] {
+    let tensors = HFWeights.tensors(of: prepared.model, units: prepared.units, dtype: .float32) {
+      $0.finishedGradient()
     }
-    return tensors.map { ($0.name, $0.make()) }
+    return try tensors.map { ($0.name, try $0.make()) }
   }
 
   private static func report(_ input: ProbeInput, loss: Double?, _ command: ProbeCommand) {

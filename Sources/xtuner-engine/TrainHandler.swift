@@ -6,15 +6,21 @@ import XTunerTrainer
 /// `xtuner train`.
 enum TrainHandler {
   static func run(_ command: TrainCommand) throws -> RunExitCode {
+    guard command.processCount == 1 else { return try LaunchHandler.run(command) }
+    let ranks = try RankEnvironment.detect(ProcessInfo.processInfo.environment)
+    try ranks.followLauncher()
     let configuration = try command.source.load()
     let stopRequest = StopRequest()
     let signals = SignalHandlers(request: stopRequest) { Output.note($0) }
     let outcome = try withExtendedLifetime(signals) {
       try TrainingRun(
-        configuration, resume: ResumePolicy(command.resume), stopRequest: stopRequest
+        configuration, resume: ResumePolicy(command.resume), stopRequest: stopRequest,
+        environment: ranks
       ).run()
     }
-    if command.json {
+    if ranks.rank > 0 {
+      // Rank 0 tells how the run went.
+    } else if command.json {
       report(outcome)
     } else {
       try summarize(outcome)

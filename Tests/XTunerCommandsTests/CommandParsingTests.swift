@@ -27,6 +27,13 @@ import Testing
     #expect(command.json)
   }
 
+  @Test func trainTakesANumberOfProcesses() throws {
+    guard case .train(let command) = Self.request("train a.yaml --nproc 4") else {
+      throw Unexpected()
+    }
+    #expect(command.processCount == 4)
+  }
+
   @Test func trainDefaultsToAutomaticResumeInOneProcess() throws {
     guard case .train(let command) = Self.request("train a.yaml") else { throw Unexpected() }
     #expect(command.resume == "auto")
@@ -102,7 +109,7 @@ import Testing
   }
 
   @Test(arguments: [
-    ("train", "<file>"), ("train a --nproc 4", "--nproc must be 1"),
+    ("train", "<file>"), ("train a --nproc 0", "--nproc must be at least 1, is 0"),
     ("train a --set b", "--set needs section.key=VALUE"), ("trian a", "trian"),
     ("generate m", "--prompt TEXT or --chat"),
     ("generate m --prompt a --temperature=-1", "--temperature must be 0 or more, is -1.0"),

@@ -86,17 +86,23 @@ private func makeRouter(
   @Test func balancedRoutingCostsTheWeightOfTheBalanceLoss() {
     let balanced: [[Float]] = [[9, 0, 0], [0, 9, 0], [0, 0, 9]]
     let (router, hidden) = makeRouter(.softmax, logitsTE: balanced, expertsPerToken: 1)
-    let losses = RouterLoss(
-      router(hidden, stored: nil), weights: .init(balance: 0.01, z: 0.001), stepTokenCount: 3)
-    #expect(abs(losses.balance.item() - 0.01) < 1e-6)
-    #expect(abs(losses.z.item() - 0.001 * 81) < 1e-3)
+    let output = router(hidden, stored: nil)
+    let factors = RouterLoss.balanceFactors(
+      countsE: output.routing.countsE, expertsPerToken: 1, weight: 0.01, tokenCount: 3,
+      stepTokenCount: 3)
+    #expect(abs((output.scoreSumsE * factors).sum().item() - 0.01) < 1e-6)
+    let zLoss =
+      output.squaredLogSumExp.item() * RouterLoss.zFactor(weight: 0.001, stepTokenCount: 3)
+    #expect(abs(zLoss - 0.001 * 81) < 1e-3)
   }
 
   @Test func noTokensGiveNoLossAndNoRows() {
     let (router, _) = makeRouter(.softmax, logitsTE: logits, expertsPerToken: 2)
     let output = router(Tensor.zeros([0, 5], dtype: .float32), stored: nil)
     #expect(output.routing.countsE.integers() == [0, 0, 0, 0, 0])
-    let losses = RouterLoss(output, weights: .init(balance: 1, z: 1), stepTokenCount: 7)
-    #expect(losses.balance.item() == 0)
+    let factors = RouterLoss.balanceFactors(
+      countsE: output.routing.countsE, expertsPerToken: 2, weight: 1, tokenCount: 0,
+      stepTokenCount: 7)
+    #expect((output.scoreSumsE * factors).sum().item() == 0)
   }
 }

@@ -28,8 +28,18 @@ private func makeParameters() -> [Parameter] {
     #expect(unit.decayedCount == unit.slots[3].offset)
     #expect(parameters[1].value.dtype == .bfloat16)
     #expect(parameters[1].value.sharesStorage(with: unit.compute))
+  }
+
+  @Test func aGroupKeepsRoutersInFullPrecisionAndExpertsApart() {
+    let parameters = makeParameters()
+    let group = UnitGroup(
+      name: "a", parameters: parameters, computeDType: .bfloat16, purpose: .training,
+      mesh: ProcessMesh(), pool: BufferPool(), decays: { $0.kind == .matrix })
+    #expect(group.units.map(\.name) == ["a", "a.float32", "a.experts"])
+    #expect(group.unit(of: parameters[2])?.name == "a.float32")
     #expect(parameters[2].value.dtype == .float32)
-    #expect(parameters[2].value.sharesStorage(with: unit.master!))
+    #expect(parameters[2].value.sharesStorage(with: group.units[1].master!))
+    #expect(group.unit(of: parameters[3])?.name == "a.experts")
   }
 
   @Test func publishRoundsTheMasterIntoTheComputeCopy() {

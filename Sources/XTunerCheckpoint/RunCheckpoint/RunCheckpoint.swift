@@ -20,10 +20,11 @@ public struct RunCheckpoint: Sendable, Hashable {
     let path = FileSystem.trimmed(path)
     let manifestPath = "\(path)/\(RunCheckpointManifest.fileName)"
     let version = try RunCheckpointJSON.decode(FormatVersion.self, from: manifestPath)
-    guard version.formatVersion == RunCheckpointManifest.currentFormatVersion else {
+    let readable = RunCheckpointManifest.readableFormatVersions
+    guard readable.contains(version.formatVersion) else {
       throw CheckpointError(
         .mismatch, path: manifestPath,
-        "formatVersion must be \(RunCheckpointManifest.currentFormatVersion), is "
+        "formatVersion must be \(readable.lowerBound) to \(readable.upperBound), is "
           + "\(version.formatVersion); it was written by another version of the engine")
     }
     self.path = path
@@ -58,11 +59,12 @@ public struct RunCheckpoint: Sendable, Hashable {
     _ = try OutputFile(path: "\(path)/\(Self.keepFileName)").finish()
   }
 
-  /// Reads every file and compares its digest with the manifest's.
+  /// Reads files and compares their digests with the manifest's: all, or this reader's share of them
+  /// where `count` readers verify one checkpoint together.
   ///
   /// - Throws: `CheckpointError` naming the first file that differs.
-  public func verify() throws(CheckpointError) {
-    for file in manifest.files {
+  public func verify(share index: Int = 0, of count: Int = 1) throws(CheckpointError) {
+    for (place, file) in manifest.files.enumerated() where place % count == index {
       let path = "\(path)/\(file.name)"
       let digest = try MappedFile(path: path).withBytes { bytes in
         var hasher = SHA256()

@@ -1,10 +1,14 @@
+public import XTunerParallel
+
 /// What a run checkpoint consists of: the file `manifest.json`, written last.
 ///
 /// A folder whose manifest is absent, unreadable or at odds with the sizes of the files is not a
 /// checkpoint.
 public struct RunCheckpointManifest: Sendable, Hashable, Codable {
-  /// The version this code writes, and the only one it reads.
-  public static let currentFormatVersion = 1
+  /// The version this code writes.
+  public static let currentFormatVersion = 2
+  /// The versions it reads; in version 1 every piece is a whole parameter.
+  public static let readableFormatVersions = 1...2
   static let fileName = "manifest.json"
   static let stateFileName = "state.json"
 
@@ -34,11 +38,26 @@ public struct RunCheckpointManifest: Sendable, Hashable, Codable {
     public var length: Int
     /// Element type of the tensor.
     public var dataType: SafetensorsDataType
+    /// The part of the parameter that the piece is of; nil for the whole parameter.
+    public var slice: ParameterSlice?
+    /// Where the piece starts in that part, in elements of its row-major order; nil for 0.
+    public var start: Int?
+
+    /// The pieces of the whole parameter: `local` counts in the tensor's elements.
+    public func runs(shape: [Int]) -> [ParameterSlice.Run] {
+      let slice = slice ?? ParameterSlice(whole: shape)
+      let start = start ?? 0
+      guard start >= 0, length >= 0, start + length <= slice.localCount else { return [] }
+      return slice.runs(in: start..<start + length).map { run in
+        ParameterSlice.Run(
+          local: run.local - start + offset, global: run.global, count: run.count)
+      }
+    }
 
     /// A piece from its parts.
     public init(
       unit: String, parameter: String, file: String, tensor: String, offset: Int, length: Int,
-      dataType: SafetensorsDataType
+      dataType: SafetensorsDataType, slice: ParameterSlice? = nil, start: Int? = nil
     ) {
       self.unit = unit
       self.parameter = parameter
@@ -47,6 +66,8 @@ public struct RunCheckpointManifest: Sendable, Hashable, Codable {
       self.offset = offset
       self.length = length
       self.dataType = dataType
+      self.slice = slice
+      self.start = start
     }
   }
 
@@ -62,6 +83,17 @@ public struct RunCheckpointManifest: Sendable, Hashable, Codable {
   public var files: [File]
   /// Every piece of every parameter and state.
   public var pieces: [Piece]
+}
+
+/// What one rank wrote of a checkpoint.
+struct RunCheckpointPart: Codable {
+  var files: [RunCheckpointManifest.File]
+  var pieces: [RunCheckpointManifest.Piece]
+
+  static func fileName(_ index: Int) -> String {
+    let digits = String(index)
+    return "part-\(String(repeating: "0", count: max(5 - digits.count, 0)))\(digits).json"
+  }
 }
 
 /// What goes into a run checkpoint.

@@ -98,31 +98,37 @@ public struct RunCheckpointStore: Sendable, Hashable {
   ///   is left, and the earlier checkpoints are as they were.
   @discardableResult
   public func write(_ contents: RunCheckpointContents) throws -> RunCheckpoint {
-    guard contents.step >= 0 else {
+    let checkpoint = try begin(step: contents.step)
+    try writePart(contents, index: 0)
+    return try checkpoint.commit(contents, partCount: 1)
+  }
+
+  /// Writes one rank's tensors of a checkpoint that another process, or this one, has begun.
+  ///
+  /// - Throws: `CheckpointError` where they cannot be written; then no part is there, and the
+  ///   checkpoint cannot be committed.
+  public func writePart(_ contents: RunCheckpointContents, index: Int) throws {
+    let partial = FolderTransaction.partialPath(path(step: contents.step))
+    guard FileSystem.kind(partial) == .folder else {
+      throw CheckpointError(
+        .missing, path: partial,
+        "was not found; all ranks must see the run's directory (a shared file system)")
+    }
+    var files: [RunCheckpointManifest.File] = []
+    for file in contents.files { files.append(try Self.write(file, to: partial)) }
+    let part = RunCheckpointPart(files: files, pieces: contents.pieces)
+    _ = try Self.write(
+      try RunCheckpointJSON.encode(part), named: RunCheckpointPart.fileName(index), to: partial)
+  }
+
+  /// Begins a checkpoint; to be committed by the process that began it.
+  public func begin(step: Int) throws(CheckpointError) -> UnfinishedCheckpoint {
+    guard step >= 0 else {
       throw CheckpointError(.mismatch, path: folder, "step must not be negative")
     }
     try FileSystem.makeFolder(folder)
-    let transaction = try FolderTransaction(path: path(step: contents.step))
-    var files: [RunCheckpointManifest.File] = []
-    for file in contents.files {
-      files.append(try Self.write(file, to: transaction.partialPath))
-    }
-    files.append(
-      try Self.write(
-        contents.state, named: RunCheckpointManifest.stateFileName, to: transaction.partialPath))
-    let manifest = RunCheckpointManifest(
-      formatVersion: RunCheckpointManifest.currentFormatVersion, step: contents.step,
-      configurationHash: contents.configurationHash, libraryVersions: contents.libraryVersions,
-      files: files, pieces: contents.pieces)
-    _ = try Self.write(
-      try RunCheckpointJSON.encode(manifest), named: RunCheckpointManifest.fileName,
-      to: transaction.partialPath)
-    // Read back before the name is given: pieces and sizes must make a checkpoint.
-    _ = try RunCheckpoint(path: transaction.partialPath)
-    try transaction.commit()
-    let checkpoint = try RunCheckpoint(path: transaction.path)
-    try applyRetention()
-    return checkpoint
+    return UnfinishedCheckpoint(
+      store: self, transaction: try FolderTransaction(path: path(step: step)))
   }
 
   /// Removes the oldest complete checkpoints above the retained count.
@@ -174,7 +180,7 @@ public struct RunCheckpointStore: Sendable, Hashable {
       name: file.name, byteCount: summary.byteCount, sha256: summary.digest)
   }
 
-  private static func write(
+  static func write(
     _ bytes: [UInt8], named name: String, to folder: String
   ) throws -> RunCheckpointManifest.File {
     let file = try OutputFile(path: "\(folder)/\(name)", isHashed: true)

@@ -12,12 +12,17 @@ final class FolderTransaction {
   let partialPath: String
   private var lock: FolderLock?
 
+  /// Where a folder is filled.
+  static func partialPath(_ path: String) -> String {
+    FileSystem.trimmed(path) + partialSuffix
+  }
+
   /// Starts to fill a folder, in place of what a dead writer left behind.
   ///
   /// - Throws: `CheckpointError` with `occupied` where a living writer is filling the same folder.
   init(path: String) throws(CheckpointError) {
     self.path = FileSystem.trimmed(path)
-    partialPath = self.path + Self.partialSuffix
+    partialPath = Self.partialPath(path)
     try FileSystem.makeFolder(partialPath)
     guard let lock = try FolderLock(folder: partialPath) else {
       throw CheckpointError(

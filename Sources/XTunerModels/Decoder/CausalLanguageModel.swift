@@ -39,23 +39,22 @@ public final class CausalLanguageModel: Module {
 
   /// What a forward pass over a pack needs to know.
   ///
-  /// `bounds` say where samples start and end, from 0 to the token count. `positions`, `[T]` int64,
-  /// count from 0 in each sample when they are not given.
+  /// `bounds` say where samples start and end, from 0 to the token count of the whole pack. Where a
+  /// pack is spread over ranks, `tokens` are those of this rank. `positions`, `[T]` int64, count from
+  /// 0 in each sample when they are not given.
   public func makeContext(
-    bounds: [Int], positions: Tensor? = nil, routerLoss: RouterLossWeights = .none,
-    stepTokenCount: Int? = nil, cache: KeyValueCache? = nil
+    bounds: [Int], tokens: Range<Int>? = nil, positions: Tensor? = nil,
+    cache: KeyValueCache? = nil
   ) -> ForwardContext {
     let rotary = configuration.rotary
-    let tokenCount = bounds.last ?? 0
-    let positions = positions ?? Self.positions(bounds: bounds)
+    let positions =
+      positions ?? Self.positions(bounds: bounds, tokens: tokens ?? 0..<(bounds.last ?? 0))
     let longest = zip(bounds, bounds.dropFirst()).map { $1 - $0 }.max() ?? 0
     let table = RotaryTable(
       positions: positions,
       inverseFrequencies: Tensor(rotary.inverseFrequencies(length: longest)),
       factor: rotary.attentionFactor, isInterleaved: rotary.isInterleaved)
-    return ForwardContext(
-      bounds: Tensor(bounds.map(Int64.init)), rotary: table, routerLoss: routerLoss,
-      stepTokenCount: stepTokenCount ?? tokenCount, cache: cache)
+    return ForwardContext(bounds: Tensor(bounds.map(Int64.init)), rotary: table, cache: cache)
   }
 
   /// Hidden states `[T, D]` after the last layer, for tokens `[T]`; single-device forward.
@@ -63,11 +62,11 @@ public final class CausalLanguageModel: Module {
     layers.reduce(embedding(tokensT)) { hidden, layer in layer(hidden, context) }
   }
 
-  private static func positions(bounds: [Int]) -> Tensor {
+  private static func positions(bounds: [Int], tokens: Range<Int>) -> Tensor {
     var positions: [Int64] = []
-    positions.reserveCapacity(bounds.last ?? 0)
+    positions.reserveCapacity(tokens.count)
     for (start, end) in zip(bounds, bounds.dropFirst()) {
-      for position in 0..<(end - start) { positions.append(Int64(position)) }
+      for token in (start..<end).clamped(to: tokens) { positions.append(Int64(token - start)) }
     }
     return Tensor(positions)
   }

@@ -4,8 +4,11 @@ public import XTunerNN
 
 /// A pre-norm decoder layer: `x + attention(norm x)`, then `x + feed-forward(norm x)`.
 ///
-/// A dense layer is one stage. A mixture-of-experts layer is five, so that an engine can put the
-/// exchanges of one micro-batch under the computation of another.
+/// It is cut into stages where something may travel between ranks, so that an engine can put the
+/// exchanges of one micro-batch under the computation of another:
+///
+/// - dense: project, attend, feedForward;
+/// - mixture of experts: project, attend, route, dispatch, experts, (shared,) combine.
 public final class DecoderLayer: Block {
   /// What follows attention.
   public enum FeedForwardPart {
@@ -32,16 +35,14 @@ public final class DecoderLayer: Block {
     self.attention = attention
     self.feedForwardNorm = feedForwardNorm
     self.feedForward = feedForward
+    let attentionStages = Self.attentionStages(attentionNorm, attention)
     switch feedForward {
     case .dense(let dense):
-      self.stages = [
-        Stage("layer", .compute, inputs: [.input], outputs: [.output]) { values, context, _ in
-          let hidden = values[0] + attention(attentionNorm(values[0]), context)
-          return [hidden + dense(feedForwardNorm(hidden))]
-        }
-      ]
+      self.stages =
+        attentionStages + [Self.denseStage(attention, feedForwardNorm, dense)]
     case .mixture(let mixture):
-      self.stages = Self.stages(attentionNorm, attention, feedForwardNorm, mixture)
+      self.stages =
+        attentionStages + Self.mixtureStages(attention, feedForwardNorm, mixture)
     }
   }
 
@@ -61,40 +62,84 @@ public final class DecoderLayer: Block {
     return mixture.expertCount
   }
 
-  private static func stages(
-    _ attentionNorm: RMSNorm, _ attention: Attention, _ feedForwardNorm: RMSNorm,
-    _ mixture: MixtureOfExperts
+  /// Experts a token, or nil for a dense layer.
+  public var expertsPerToken: Int? {
+    guard case .mixture(let mixture) = feedForward else { return nil }
+    return mixture.expertsPerToken
+  }
+
+  private static func attentionStages(
+    _ norm: RMSNorm, _ attention: Attention
   ) -> [Stage] {
-    let residual = StageValue("residual")
-    let normalized = StageValue("normalized")
-    let weights = StageValue("mixingWeights")
-    let dispatched = StageValue("dispatchedRows")
-    let expertRows = StageValue("expertRows")
-    let combined = StageValue("combined")
-    return [
+    [
+      Stage("project", inputs: [.input], outputs: [.query, .key, .value], travel: .toHeads) {
+        values, context, _ in
+        let projected = attention.project(norm(values[0]), context)
+        return [projected.queryTHd, projected.keyTGd, projected.valueTGd]
+      },
       Stage(
-        "attention", .compute, inputs: [.input],
-        outputs: [residual, normalized, weights, .auxiliaryLoss]
-      ) { values, context, record in
-        let hidden = values[0] + attention(attentionNorm(values[0]), context)
-        let normalizedTD = feedForwardNorm(hidden)
-        let routed = mixture.route(normalizedTD, context, record)
-        return [hidden, normalizedTD, routed.weightsTK, routed.auxiliaryLoss]
-      },
-      Stage("dispatch", .exchange, inputs: [normalized], outputs: [dispatched]) {
-        values, _, record in [mixture.dispatch(values[0], record)]
-      },
-      Stage("experts", .compute, inputs: [dispatched], outputs: [expertRows]) {
-        values, _, record in [mixture.compute(values[0], record)]
-      },
-      Stage("combine", .exchange, inputs: [expertRows, weights], outputs: [combined]) {
-        values, _, record in [mixture.combine(values[0], values[1], record)]
-      },
-      Stage("residual", .compute, inputs: [residual, normalized, combined], outputs: [.output]) {
-        values, _, _ in
-        let sum = values[0] + values[2]
-        return [mixture.shared(values[1]).map { sum + $0 } ?? sum]
+        "attend", inputs: [.query, .key, .value], outputs: [.attended], travel: .toTokens
+      ) { values, context, _ in
+        [attention.attend(query: values[0], key: values[1], value: values[2], context)]
       },
     ]
   }
+
+  private static func denseStage(
+    _ attention: Attention, _ norm: RMSNorm, _ dense: FeedForward
+  ) -> Stage {
+    Stage("feedForward", inputs: [.input, .attended], outputs: [.output]) { values, _, _ in
+      let hidden = values[0] + attention.output(values[1])
+      return [hidden + dense(norm(hidden))]
+    }
+  }
+
+  private static func mixtureStages(
+    _ attention: Attention, _ norm: RMSNorm, _ mixture: MixtureOfExperts
+  ) -> [Stage] {
+    let route = Stage(
+      "route", inputs: [.input, .attended],
+      outputs: [.residual, .normalized, .mixingWeights, .scoreSums, .squaredLogSumExp]
+    ) { values, context, record in
+      let hidden = values[0] + attention.output(values[1])
+      let normalizedTD = norm(hidden)
+      let routed = mixture.route(normalizedTD, context, record)
+      return [
+        hidden, normalizedTD, routed.weightsTK, routed.scoreSumsE, routed.squaredLogSumExp,
+      ]
+    }
+    let dispatch = Stage(
+      "dispatch", inputs: [.normalized], outputs: [.dispatchedRows], travel: .toExperts
+    ) { values, _, record in [mixture.dispatch(values[0], record)] }
+    let experts = Stage(
+      "experts", inputs: [.dispatchedRows], outputs: [.expertRows], travel: .fromExperts
+    ) { values, _, record in [mixture.compute(values[0], record)] }
+    // Between experts and combine, so that it runs while the experts' rows travel back.
+    let shared = Stage("shared", inputs: [.normalized], outputs: [.sharedOutput]) { values, _, _ in
+      [mixture.shared(values[0]) ?? values[0].zerosLike()]
+    }
+    let combine = Stage(
+      "combine",
+      inputs: [.residual, .expertRows, .mixingWeights]
+        + (mixture.hasSharedExpert ? [.sharedOutput] : []),
+      outputs: [.output]
+    ) { values, _, record in
+      let sum = values[0] + mixture.combine(values[1], values[2], record)
+      return [values.count > 3 ? sum + values[3] : sum]
+    }
+    return [route, dispatch, experts] + (mixture.hasSharedExpert ? [shared] : []) + [combine]
+  }
+}
+
+extension StageValue {
+  static let query = StageValue("query")
+  static let key = StageValue("key")
+  static let value = StageValue("value")
+  static let attended = StageValue("attended")
+  static let residual = StageValue("residual")
+  static let normalized = StageValue("normalized")
+  static let mixingWeights = StageValue("mixingWeights")
+  static let dispatchedRows = StageValue("dispatchedRows")
+  static let expertRows = StageValue("expertRows")
+  static let sharedOutput = StageValue("sharedOutput")
 }

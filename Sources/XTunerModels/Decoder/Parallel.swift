@@ -2,44 +2,85 @@ public import Torch
 public import XTunerNN
 public import XTunerParallel
 
-/// The memory of a whole model: one flat unit for the embedding, each layer and the head.
+/// The memory of a whole model: a group of flat units for the embedding, each layer and the head.
 public final class ModelUnits {
-  /// The token embeddings.
-  public let embedding: FlatUnit
-  /// One unit a decoder layer.
-  public let layers: [FlatUnit]
-  /// The final norm and the projection.
-  public let head: FlatUnit
+  /// The ranks that share it.
+  public let mesh: ProcessMesh
+  /// Where the memory of gathered units comes from.
+  public let pool: BufferPool
+  /// The embedding, each layer, the head: the blocks of a schedule, in its order.
+  public let blocks: [UnitGroup]
+  private let unitOf: [ObjectIdentifier: FlatUnit]
 
-  /// Takes memory for all parameters of `model`.
+  /// Takes memory for this rank's part of all parameters of `model`.
   public init(
     _ model: CausalLanguageModel, computeDType: DType, purpose: FlatUnit.Purpose,
+    mesh: ProcessMesh = ProcessMesh(),
     decays: (Parameter) -> Bool = { $0.kind == .matrix || $0.kind == .embedding }
   ) {
-    func unit(_ name: String, _ parameters: [Parameter]) -> FlatUnit {
-      FlatUnit(
+    let pool = BufferPool()
+    func block(_ name: String, _ parameters: [Parameter]) -> UnitGroup {
+      UnitGroup(
         name: name, parameters: parameters, computeDType: computeDType, purpose: purpose,
-        decays: decays)
+        mesh: mesh, pool: pool, decays: decays)
     }
-    self.embedding = unit("embedding", model.embedding.parameters)
-    self.layers = model.layers.map { unit($0.name, $0.parameters) }
-    self.head = unit("head", model.head.parameters)
+    self.mesh = mesh
+    self.pool = pool
+    self.blocks =
+      [block("embedding", model.embedding.parameters)]
+      + model.layers.map { block($0.name, $0.parameters) }
+      + [block("head", model.head.parameters)]
+    var unitOf: [ObjectIdentifier: FlatUnit] = [:]
+    for unit in blocks.flatMap(\.units) {
+      for slot in unit.slots { unitOf[ObjectIdentifier(slot.parameter)] = unit }
+    }
+    self.unitOf = unitOf
   }
 
   /// All units, in the order of the forward pass.
-  public var all: [FlatUnit] { [embedding] + layers + [head] }
+  public var all: [FlatUnit] { blocks.flatMap(\.units) }
 
-  /// The unit of each parameter, by name.
+  /// The token embeddings.
+  public var embedding: UnitGroup { blocks[0] }
+  /// The final norm and the projection.
+  public var head: UnitGroup { blocks[blocks.count - 1] }
+
+  /// The unit of a parameter.
   public func unit(of parameter: Parameter) -> FlatUnit {
-    guard let unit = all.first(where: { $0.slots.contains { $0.parameter === parameter } }) else {
+    guard let unit = unitOf[ObjectIdentifier(parameter)] else {
       preconditionFailure("\(parameter.name) is in no unit")
     }
     return unit
   }
 
-  /// Where a parameter's weights are written; a view of its shape.
+  /// Where a parameter's weights are written in a model that one rank has alone; a view of its shape.
   public func writableView(of parameter: Parameter) -> Tensor {
     unit(of: parameter).writableView(of: parameter)
+  }
+
+  /// Elements of a whole parameter, flat, in `dtype`; all ranks take part and all get them.
+  ///
+  /// Every element comes from the one rank of the first replica that keeps it: the others add zeros.
+  ///
+  /// `part` gives what is put together out of units: a tensor that lies like their own part.
+  public func assembled(
+    _ parameter: Parameter, elements: Range<Int>, dtype: DType,
+    of part: (FlatUnit) -> Tensor = { $0.weights }
+  ) throws -> Tensor {
+    let unit = unit(of: parameter)
+    let own = part(unit)
+    let result = Tensor.zeros([elements.count], dtype: dtype)
+    if mesh.replicate.index == 0 {
+      withoutGradients {
+        for run in unit.ownRuns(of: parameter).clamped(toGlobal: elements) {
+          result.narrowed(
+            dim: 0, start: run.global - elements.lowerBound, length: run.count
+          ).copy(from: own.narrowed(dim: 0, start: run.local, length: run.count))
+        }
+      }
+    }
+    try mesh.world.allReduce(result, label: parameter.name).wait()
+    return result
   }
 
   /// Copies master weights into the compute copies.

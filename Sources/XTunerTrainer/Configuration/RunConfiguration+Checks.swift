@@ -83,6 +83,22 @@ extension RunConfiguration {
       must divide training.packs_per_step (\(training.packsPerStep)), \
       is \(training.microBatchPacks)
       """)
+    problems.check(
+      "training.kept_stages", involving: ["training.recompute"],
+      training.recompute == .selective || training.keptStages == [.attend],
+      "is for training.recompute selective")
+    problems.check(
+      "training.swap_activations", involving: ["training.recompute"],
+      !training.swapsActivations || training.recompute != .none,
+      "needs recomputed layers: set training.recompute to full, selective or a share")
+    let reader = training.keptStages.first(where: \.readsInput)
+    problems.check(
+      "training.swap_activations", involving: ["training.recompute", "training.kept_stages"],
+      !training.swapsActivations || training.recompute != .selective || reader == nil,
+      """
+      cannot be combined with \(reader?.rawValue ?? "") in training.kept_stages, which keeps the \
+      layer's input in memory
+      """)
   }
 
   private func checkSchedule(_ problems: inout ConfigurationProblems) {

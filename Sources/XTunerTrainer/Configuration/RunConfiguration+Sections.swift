@@ -34,6 +34,7 @@ extension RunConfiguration {
     .init("tokenizer", \.tokenizer),
     .init("data", \.data),
     .init("training", \.training),
+    .init("parallel", \.parallel),
     .init("optimizer", \.optimizer),
     .init("schedule", \.schedule),
     .init("loss", \.loss),

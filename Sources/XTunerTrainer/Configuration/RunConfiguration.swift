@@ -15,6 +15,8 @@ public struct RunConfiguration: Sendable, Equatable {
   public var data = DataOptions()
   /// Length, batch and memory.
   public var training = TrainingOptions()
+  /// How processes share the work.
+  public var parallel = ParallelOptions()
   /// The update rule.
   public var optimizer = OptimizerOptions()
   /// How the learning rate changes.

@@ -6,7 +6,7 @@ public struct RunOptions: Sendable, Equatable {
   public var directory: String?
   /// Seed of weights, data order and sampling.
   public var seed = 0
-  /// Threads of tensor operations; 0 for all cores.
+  /// Threads of tensor operations in each process; 0 divides the cores among the processes.
   public var threads = 0
   /// Whether only reproducible kernels may run.
   public var deterministic = false
@@ -33,7 +33,10 @@ extension RunOptions: ConfigurationSection {
       "Seed of random weights and of the order of the data."),
     .init(
       "threads", \.threads, .integer(atLeast: 0),
-      "CPU threads of tensor operations; 0 uses every core."),
+      """
+      CPU threads of tensor operations in each process; 0 divides the cores among the processes \
+      of a machine.
+      """),
     .init(
       "deterministic", \.deterministic, .flag,
       "Use only kernels whose result does not vary between two runs; slower on some devices."),

@@ -4,10 +4,35 @@ public struct TrainingOptions: Sendable, Equatable {
   public enum Recompute: Sendable, Equatable {
     /// No layer.
     case none
+    /// Every layer, but for the stages of ``TrainingOptions/keptStages``.
+    case selective
     /// Every layer.
     case full
     /// This share of the layers, above 0 and below 1.
     case ratio(Double)
+  }
+
+  /// A part of a layer whose result can be kept for the backward pass.
+  public enum KeptStage: String, Sendable, CaseIterable {
+    /// Norm and projections to queries, keys and values.
+    case project
+    /// Attention.
+    case attend
+    /// The rest of a dense layer.
+    case feedForward
+    /// Attention's output projection, norm and router.
+    case route
+    /// The rows in expert order, and where they travelled.
+    case dispatch
+    /// The experts' matrix products.
+    case experts
+    /// The shared expert.
+    case shared
+    /// The weighted sum.
+    case combine
+
+    /// Whether it reads the layer's input.
+    var readsInput: Bool { [.project, .route, .feedForward].contains(self) }
   }
 
   /// Optimizer steps of the run.
@@ -24,6 +49,12 @@ public struct TrainingOptions: Sendable, Equatable {
   public var skipThreshold: Double?
   /// Which layers are recomputed.
   public var recompute = Recompute.none
+  /// What `recompute: selective` keeps.
+  public var keptStages: [KeptStage] = [.attend]
+  /// Whether inputs of recomputed layers wait for the backward pass in host memory.
+  public var swapsActivations = false
+  /// Whether the optimizer's moments are in host memory but for their update.
+  public var swapsOptimizer = false
 
   /// Creates the section with its defaults.
   public init() {}
@@ -49,8 +80,8 @@ extension TrainingOptions: ConfigurationSection {
       "micro_batch_packs", \.microBatchPacks, .integer(atLeast: 1),
       """
       Packs that run through the model together; must divide packs_per_step. Fewer need less \
-      memory. Loss and gradients are the same but for the balance loss, which counts a \
-      micro-batch at a time.
+      memory. Loss and gradients are the same but for the balance loss, which counts a round at a \
+      time: the micro-batches that all ranks compute together.
       """),
     .init(
       "max_gradient_norm", \.maxGradientNorm, .optional(.number(.positive)),
@@ -62,7 +93,26 @@ extension TrainingOptions: ConfigurationSection {
       "recompute", \.recompute, .recompute,
       """
       Layers that run forward again in the backward pass instead of keeping activations: none, \
-      full, or a share such as 0.5. Saves memory, costs time, changes no result.
+      full, selective (all layers, but not kept_stages), or a share of the layers such as 0.5. \
+      Saves memory, costs time, changes no result.
+      """),
+    .init(
+      "kept_stages", \.keptStages, .choices,
+      """
+      What recompute: selective keeps, out of project, attend, feedForward, route, dispatch, \
+      experts, shared and combine. With dispatch kept, rows travel to experts once.
+      """),
+    .init(
+      "swap_activations", \.swapsActivations, .flag,
+      """
+      Whether the inputs of recomputed layers are moved to host memory after the forward pass and \
+      brought back ahead of the backward pass; needs recompute.
+      """),
+    .init(
+      "swap_optimizer", \.swapsOptimizer, .flag,
+      """
+      Whether the optimizer's moments stay in host memory and only a unit's are on the device \
+      while it is updated. On a CPU that is the same memory.
       """),
   ]
 }
@@ -70,9 +120,9 @@ extension TrainingOptions: ConfigurationSection {
 extension ValueType where Value == TrainingOptions.Recompute {
   /// `none`, `full` or a share from 0 to 1.
   static var recompute: Self {
-    let words: ConfigurationValue = .list([.text("none"), .text("full")])
+    let words: ConfigurationValue = .list([.text("none"), .text("selective"), .text("full")])
     return .init(
-      name: "none, full, or number from 0 to 1",
+      name: "none, selective, full, or number from 0 to 1",
       schema: [
         .init(
           "anyOf",
@@ -82,10 +132,11 @@ extension ValueType where Value == TrainingOptions.Recompute {
           ]))
       ],
       decode: { node throws(Rejection) in
-        let expected = "none, full, or a number from 0 to 1"
+        let expected = "none, selective, full, or a number from 0 to 1"
         switch try plainText(node, expected: expected) {
         case "none": return .none
         case "full": return .full
+        case "selective": return .selective
         case let text:
           guard let share = ScalarSyntax.number(text), (0...1).contains(share) else {
             throw Rejection(expected: expected, node: node)
@@ -97,8 +148,31 @@ extension ValueType where Value == TrainingOptions.Recompute {
         switch value {
         case .none: .text("none")
         case .full: .text("full")
+        case .selective: .text("selective")
         case .ratio(let share): .number(share)
         }
       })
+  }
+}
+
+extension ValueType where Value == [TrainingOptions.KeptStage] {
+  /// A list of words out of a closed list.
+  static var choices: Self {
+    let word: ValueType<TrainingOptions.KeptStage> = .choice()
+    return .init(
+      name: "list of \(word.name)",
+      schema: [.init("type", .text("array")), .init("items", .mapping(word.schema))],
+      decode: { node throws(Rejection) in
+        guard case .list(let items) = node.content else {
+          throw Rejection(expected: "a list such as [attend, dispatch]", node: node)
+        }
+        var values: [TrainingOptions.KeptStage] = []
+        for item in items {
+          let value = try word.decode(item)
+          if !values.contains(value) { values.append(value) }
+        }
+        return values
+      },
+      encode: { .list($0.map(word.encode)) })
   }
 }

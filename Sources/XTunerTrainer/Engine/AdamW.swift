@@ -1,7 +1,8 @@
-package import Torch
+import Torch
 package import XTunerParallel
 
-/// AdamW on flat units: float32 master weights and moments, decoupled weight decay.
+/// AdamW on this rank's part of flat units: float32 master weights and moments, decoupled weight
+/// decay.
 package final class AdamW {
   package struct Options: Sendable, Hashable {
     package var beta1 = 0.9
@@ -15,10 +16,15 @@ package final class AdamW {
   /// The state of one unit.
   package struct Moments {
     package let unit: FlatUnit
-    /// Running mean of the gradient, `[elementCount]` float32.
-    package let first: Tensor
-    /// Running mean of the squared gradient, `[elementCount]` float32.
-    package let second: Tensor
+    /// Running mean of the gradient, `[shardRange.count]` float32.
+    package let first: RestingTensor
+    /// Running mean of the squared gradient, `[shardRange.count]` float32.
+    package let second: RestingTensor
+
+    func prefetch() {
+      first.prefetch()
+      second.prefetch()
+    }
   }
 
   package let options: Options
@@ -26,39 +32,39 @@ package final class AdamW {
   /// Updates done; a skipped step is not one.
   package var stepCount = 0
 
-  package init(_ units: [FlatUnit], options: Options) {
+  /// Moments of zeros; with `swap` they rest in host memory but for the update of their unit.
+  package init(_ units: [FlatUnit], options: Options, swap: HostSwap? = nil) {
     self.options = options
     self.moments = units.map { unit in
-      Moments(
-        unit: unit, first: Tensor.zeros([unit.elementCount], dtype: .float32),
-        second: Tensor.zeros([unit.elementCount], dtype: .float32))
+      func zeros() -> RestingTensor {
+        RestingTensor(Tensor.zeros([unit.shardRange.count], dtype: .float32), swap: swap)
+      }
+      return Moments(unit: unit, first: zeros(), second: zeros())
     }
-  }
-
-  /// The norm of all gradients, and the first unit whose gradient is not finite.
-  package func gradientNorm() -> (norm: Double, nonFiniteUnit: String?) {
-    var sum = 0.0
-    var nonFinite: String?
-    for state in moments {
-      let square = state.unit.finishedGradient().squaredSum().item()
-      if !square.isFinite && nonFinite == nil { nonFinite = state.unit.name }
-      sum += square
-    }
-    return (sum.squareRoot(), nonFinite)
   }
 
   /// Updates all weights with the gradients times `gradientScale`.
   package func step(learningRate: Double, gradientScale: Double) {
     stepCount += 1
     withoutGradients {
-      for state in moments {
-        update(state, learningRate: learningRate, gradientScale: gradientScale)
+      for (index, state) in moments.enumerated() {
+        // The next unit's moments come in while this one's are used, and this one's go out then.
+        state.prefetch()
+        if index + 1 < moments.count { moments[index + 1].prefetch() }
+        state.first.use { first in
+          state.second.use { second in
+            update(
+              state.unit, first: first, second: second, learningRate: learningRate,
+              gradientScale: gradientScale)
+          }
+        }
       }
     }
   }
 
-  private func update(_ state: Moments, learningRate: Double, gradientScale: Double) {
-    let unit = state.unit
+  private func update(
+    _ unit: FlatUnit, first: Tensor, second: Tensor, learningRate: Double, gradientScale: Double
+  ) {
     guard let master = unit.master else {
       preconditionFailure("\(unit.name) was made for inference")
     }
@@ -67,13 +73,16 @@ package final class AdamW {
     let ranges = [
       (0..<unit.decayedCount, options.weightDecay), (unit.decayedCount..<unit.elementCount, 0),
     ]
-    for (range, weightDecay) in ranges where !range.isEmpty {
+    for (range, weightDecay) in ranges {
+      let own = range.clamped(to: unit.shardRange)
+      if own.isEmpty { continue }
       func part(_ tensor: Tensor) -> Tensor {
-        tensor.narrowed(dim: 0, start: range.lowerBound, length: range.count)
+        tensor.narrowed(
+          dim: 0, start: own.lowerBound - unit.shardRange.lowerBound, length: own.count)
       }
       Tensor.adamW(
-        master: part(master), gradient: part(gradient), firstMoment: part(state.first),
-        secondMoment: part(state.second), copy: copy.map(part), learningRate: learningRate,
+        master: part(master), gradient: part(gradient), firstMoment: part(first),
+        secondMoment: part(second), copy: copy.map(part), learningRate: learningRate,
         beta1: options.beta1, beta2: options.beta2, epsilon: options.epsilon,
         weightDecay: weightDecay, step: stepCount, gradientScale: gradientScale)
     }

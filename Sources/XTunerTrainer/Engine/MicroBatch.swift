@@ -1,5 +1,6 @@
 import Torch
 import XTunerNN
+import XTunerParallel
 
 /// How a token's loss is weighted inside its sample.
 package enum LossReduction: String, Sendable, CaseIterable {
@@ -21,8 +22,10 @@ package enum LossReduction: String, Sendable, CaseIterable {
 
 /// One row of packed samples as the engine takes it, still on the host.
 package struct MicroBatch: Sendable {
-  /// All tokens.
+  /// All tokens, or those of this rank where a pack is spread over ranks.
   package var tokens: [Int32] = []
+  /// The place of the first token in the pack.
+  package var firstToken = 0
   /// Where samples start and end, from 0 to the token count.
   package var bounds: [Int] = [0]
   /// Positions whose next token is a target.
@@ -56,6 +59,28 @@ package struct MicroBatch: Sendable {
     targetWeights.append(contentsOf: repeatElement(weight, count: count))
     bounds.append(tokens.count)
     sources.append(source)
+  }
+
+  /// The places of the tokens in the pack.
+  package var tokenRange: Range<Int> { firstToken..<firstToken + tokens.count }
+
+  /// The part of one of `count` ranks that share the pack.
+  ///
+  /// It is a slice of the tokens with their targets; bounds stay those of the whole pack.
+  package func slice(_ index: Int, of count: Int) -> MicroBatch {
+    guard count > 1 else { return self }
+    let range = SequenceExchange.slices(tokenCount: tokens.count, count: count)[index]
+    var part = MicroBatch()
+    part.tokens = Array(tokens[range])
+    part.firstToken = range.lowerBound
+    part.bounds = bounds
+    part.sources = sources
+    for (place, position) in targetPositions.enumerated() where range.contains(Int(position)) {
+      part.targetPositions.append(position - Int64(range.lowerBound))
+      part.targetTokens.append(targetTokens[place])
+      part.targetWeights.append(targetWeights[place])
+    }
+    return part
   }
 
   /// The sum of the targets' weights: this micro-batch's part of the step's divisor.

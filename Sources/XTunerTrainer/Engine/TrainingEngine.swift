@@ -1,43 +1,11 @@
 import Torch
 package import XTunerModels
 package import XTunerNN
-import XTunerParallel
+package import XTunerParallel
+package import XTunerMoE
 
-/// What one optimizer step's forward and backward passes measured.
-package struct StepMeasurement {
-  /// The loss: weighted mean of the negative log-likelihoods, without auxiliary losses.
-  package var loss = 0.0
-  /// The head's z-loss.
-  package var zLoss = 0.0
-  /// The routers' balance losses, summed over layers and micro-batches.
-  package var balanceLoss = 0.0
-  /// The routers' z-losses, summed over layers and micro-batches.
-  package var routerZLoss = 0.0
-  /// Tokens.
-  package var tokenCount = 0
-  /// Tokens with a loss.
-  package var lossTokenCount = 0
-  /// Rows of each expert, one list a mixture-of-experts layer.
-  package var expertCounts: [[Int64]] = []
-  /// The sum over samples of the squared length: what attention costs.
-  package var squaredLengthSum = 0.0
-  /// Seconds from the first layer to the loss; the head's gradient is made with the loss, and in it.
-  package var forwardSeconds = 0.0
-  /// Seconds from the loss to the last gradient.
-  package var backwardSeconds = 0.0
-
-  /// `(max - mean) / mean` of the experts' rows, averaged over layers; nil without experts.
-  package var maximumViolation: Double? {
-    let violations = expertCounts.compactMap { counts -> Double? in
-      let mean = Double(counts.reduce(0, +)) / Double(max(counts.count, 1))
-      guard mean > 0, let largest = counts.max() else { return nil }
-      return (Double(largest) - mean) / mean
-    }
-    return violations.isEmpty ? nil : violations.reduce(0, +) / Double(violations.count)
-  }
-}
-
-/// Runs forward and backward passes of one model: it owns the schedule over blocks and stages.
+/// Runs forward and backward passes of one model over the ranks of a mesh: it owns the schedule over
+/// blocks, stages and micro-batches.
 ///
 /// Confined to the thread that created it, since libtorch keeps the grad mode per thread.
 package final class TrainingEngine {
@@ -47,6 +15,16 @@ package final class TrainingEngine {
     package var routerLoss = RouterLossWeights.none
     /// Layers from the first whose forward pass is run again in backward.
     package var recomputedLayerCount = 0
+    /// Stages of recomputed layers whose results are kept all the same.
+    package var keptStages: Set<String> = []
+    /// Whether inputs of recomputed layers wait for backward in host memory.
+    package var swapsActivations = false
+    /// Micro-batches that are interleaved inside blocks.
+    package var interleave = 1
+    package var prefetch = 1
+    package var reshard = Schedule.Reshard.afterForward
+    package var gradientWire = GradientWire.float32
+    package var forcedRouting: ForcedRouting?
 
     package init() {}
   }
@@ -54,122 +32,102 @@ package final class TrainingEngine {
   package let model: CausalLanguageModel
   package let units: ModelUnits
   package let options: Options
-  private let crossEntropy: LinearCrossEntropy
+  package let mesh: ProcessMesh
+  let exchanges: StageExchanges
+  let crossEntropy: LinearCrossEntropy
+  let layerPlans: [LayerPlan]
+  let swap = HostSwap()
 
   package init(model: CausalLanguageModel, units: ModelUnits, options: Options = Options()) {
     self.model = model
     self.units = units
     self.options = options
+    self.mesh = units.mesh
+    let exchanges = StageExchanges(units.mesh)
+    self.exchanges = exchanges
     self.crossEntropy = LinearCrossEntropy(chunkSize: options.chunkSize, zLoss: options.zLoss)
+    self.layerPlans = model.layers.enumerated().map { index, layer in
+      let stages = layer.stages
+      let isRecomputed = index < options.recomputedLayerCount
+      return LayerPlan(
+        stages: stages.map(\.name),
+        travelling: Set(stages.indices.filter { exchanges.isActive(stages[$0].travel) }),
+        recorded: isRecomputed
+          ? Set(stages.indices.filter { options.keptStages.contains(stages[$0].name) }) : nil,
+        swapsInput: isRecomputed && options.swapsActivations)
+    }
   }
 
-  /// Forgets the gradients, then adds up those of all micro-batches of one optimizer step.
+  /// The schedule of one round of a step.
+  package func schedule(isFirstRound: Bool = true, isLastRound: Bool = true) -> Schedule {
+    Schedule(
+      layers: layerPlans,
+      options: scheduleOptions(isFirstRound: isFirstRound, isLastRound: isLastRound))
+  }
+
+  func scheduleOptions(isFirstRound: Bool, isLastRound: Bool) -> Schedule.Options {
+    var schedule = Schedule.Options()
+    schedule.microBatchCount = options.interleave
+    schedule.isSharded = units.blocks.contains { $0.isSharded }
+    schedule.isReduced = mesh.world.size > 1
+    schedule.prefetch = options.prefetch
+    schedule.reshard = options.reshard
+    schedule.tiesHead = model.head.weight == nil
+    schedule.isFirstRound = isFirstRound
+    schedule.isLastRound = isLastRound
+    return schedule
+  }
+
+  /// Forgets the gradients, then adds up those of all micro-batches of one optimizer step, over all
+  /// ranks.
   ///
-  /// The divisor of the loss is the sum of all targets' weights, so that loss and gradients do not
-  /// depend on how the step is cut into micro-batches.
-  package func accumulateGradients(_ microBatches: [MicroBatch]) -> StepMeasurement {
+  /// The divisor of the loss is the sum of all targets' weights of all ranks, so that loss and
+  /// gradients do not depend on how the step is cut into ranks and micro-batches. Ranks may bring
+  /// different numbers of micro-batches: those that have fewer run along with empty ones.
+  package func accumulateGradients(_ microBatches: [MicroBatch]) throws -> StepMeasurement {
     for unit in units.all { unit.clearGradients() }
-    var measurement = StepMeasurement()
-    let divisor = microBatches.reduce(0) { $0 + $1.weightSum }
-    precondition(divisor > 0, "a step needs at least one token with a loss")
-    let tokenCount = microBatches.reduce(0) { $0 + $1.tokens.count }
-    for batch in microBatches {
-      accumulateGradients(batch, divisor: divisor, stepTokenCount: tokenCount, &measurement)
+    let own = microBatches.map {
+      $0.slice(mesh.sequence.index, of: mesh.sequence.size)
     }
+    let shares = try mesh.world.gatherValues(
+      [
+        own.reduce(0) { $0 + $1.weightSum }, Double(own.reduce(0) { $0 + $1.tokens.count }),
+        Double(own.count),
+      ], label: "step")
+    let divisor = shares.reduce(0) { $0 + $1[0] }
+    precondition(divisor > 0, "a step needs at least one token with a loss")
+    let largestCount = Int(shares.map { $0[2] }.max() ?? 0)
+    let roundCount = max((largestCount + options.interleave - 1) / options.interleave, 1)
+    var measurement = StepMeasurement()
+    measurement.roundCount = roundCount
+    for round in 0..<roundCount {
+      let batches = (0..<options.interleave).map { place in
+        let index = round * options.interleave + place
+        return index < own.count ? own[index] : MicroBatch()
+      }
+      let pass = TrainingRound(
+        self, batches, divisor: divisor, stepTokenCount: Int(shares.reduce(0) { $0 + $1[1] }),
+        isLast: round == roundCount - 1)
+      try pass.run(
+        schedule(isFirstRound: round == 0, isLastRound: round == roundCount - 1), &measurement)
+    }
+    for block in units.blocks { try block.finishReduction() }
+    for unit in units.all { try unit.finishReplicas() }
+    measurement.replaceSums(by: try mesh.world.gatherValues(measurement.sums, label: "measured"))
     return measurement
   }
 
   /// The weighted sum of the negative log-likelihoods of `batch`, and the sum of the weights.
-  package func evaluate(_ batch: MicroBatch) -> (lossSum: Double, weightSum: Double) {
-    withoutGradients {
-      let context = model.makeContext(bounds: batch.bounds)
-      let hiddenTD = model.head.norm(model.hiddenStates(batch.tokensT, context))
-      let loss = crossEntropy.loss(
-        hiddenTD: hiddenTD, headVD: model.head.projection.value, targets: batch.targets(divisor: 1))
-      return (loss.item(), batch.weightSum)
-    }
-  }
-
-  private func accumulateGradients(
-    _ batch: MicroBatch, divisor: Double, stepTokenCount: Int, _ measurement: inout StepMeasurement
-  ) {
-    let clock = ContinuousClock()
-    let start = clock.now
-    let context = model.makeContext(
-      bounds: batch.bounds, routerLoss: options.routerLoss, stepTokenCount: stepTokenCount)
-    let tokensT = batch.tokensT
-    var hiddenTD = withoutGradients { model.embedding(tokensT) }
-    var executions = model.layers.enumerated().map { index, layer in
-      BlockExecution(
-        layer, context: context, policy: index < options.recomputedLayerCount ? .input : .everything
-      )
-    }
-    for execution in executions { hiddenTD = execution.forward(hiddenTD) }
-
-    var gradientTD = headLossAndGradient(hiddenTD, batch.targets(divisor: divisor), &measurement)
-    for execution in executions {
-      if let losses = execution.record.routerLosses {
-        measurement.balanceLoss += losses.balance.item()
-        measurement.routerZLoss += losses.z.item()
-      }
-    }
-    countExperts(executions, &measurement)
-    let turn = clock.now
-    measurement.forwardSeconds += (turn - start).seconds
-
-    for (index, unit) in units.layers.enumerated().reversed() {
-      gradientTD = executions[index].backward(gradientTD) { gradient, parameter in
-        unit.accumulate(gradient, for: parameter)
-      }
-      executions.removeLast()
-    }
-    withoutGradients {
-      units.embedding.accumulator(of: model.embedding.weight)
-        .addRows(gradientTD.contiguous(), at: tokensT)
-    }
-    measurement.backwardSeconds += (clock.now - turn).seconds
-    measurement.tokenCount += batch.tokens.count
-    measurement.lossTokenCount += batch.targetTokens.count
-    for (start, end) in zip(batch.bounds, batch.bounds.dropFirst()) {
-      measurement.squaredLengthSum += Double((end - start) * (end - start))
-    }
-  }
-
-  /// The loss, and the gradient of the last hidden states; the head's gradients are added up.
-  private func headLossAndGradient(
-    _ hiddenTD: Tensor, _ targets: LinearCrossEntropy.Targets, _ measurement: inout StepMeasurement
-  ) -> Tensor {
-    let head = model.head
-    let leafTD = hiddenTD.leaf()
-    let normalizedTD = withGradientRecording(true) { head.norm(leafTD) }
-    let projectionUnit = head.weight == nil ? units.embedding : units.head
-    let result = crossEntropy.lossAndGradient(
-      hiddenTD: normalizedTD.detached(), headVD: head.projection.value, targets: targets,
-      headGradient: projectionUnit.accumulator(of: head.projection))
-    measurement.loss += result.loss.item()
-    measurement.zLoss += result.zLoss.item()
-    let normParameters = head.norm.parameters
-    let norms = gradients(
-      of: [normalizedTD], withRespectTo: [leafTD] + normParameters.map(\.value),
-      outputGradients: [result.hiddenGradient])
-    for (parameter, gradient) in zip(normParameters, norms.dropFirst()) {
-      if let gradient { units.head.accumulate(gradient, for: parameter) }
-    }
-    guard let gradientTD = norms[0] else { preconditionFailure("the norm has no input gradient") }
-    return gradientTD
-  }
-
-  private func countExperts(_ executions: [BlockExecution], _ measurement: inout StepMeasurement) {
-    let counts = executions.compactMap { $0.record.routing?.countsE.integers() }
-    guard !counts.isEmpty else { return }
-    if measurement.expertCounts.isEmpty {
-      measurement.expertCounts = counts
-    } else {
-      for (layer, layerCounts) in counts.enumerated() {
-        for (expert, count) in layerCounts.enumerated() {
-          measurement.expertCounts[layer][expert] += count
-        }
-      }
-    }
+  ///
+  /// Every rank calls it equally often; one that has no more data gives an empty micro-batch. The
+  /// sums are this rank's own.
+  package func evaluate(_ batch: MicroBatch) throws -> (lossSum: Double, weightSum: Double) {
+    let own = batch.slice(mesh.sequence.index, of: mesh.sequence.size)
+    var measurement = StepMeasurement()
+    let pass = TrainingRound(self, [own], divisor: 1, stepTokenCount: 1, isTraining: false)
+    let schedule = Schedule.evaluation(
+      layers: layerPlans, options: scheduleOptions(isFirstRound: true, isLastRound: true))
+    try withoutGradients { try pass.run(schedule, &measurement) }
+    return (measurement.loss, own.weightSum)
   }
 }

@@ -16,6 +16,13 @@ public struct RunLayout: Sendable, Equatable {
   public var metrics: String { path("metrics.jsonl") }
   /// The log of rank 0.
   public var log: String { path("log.txt") }
+  /// The logs of the ranks other than 0.
+  public var logs: String { path("logs") }
+  /// The log of a rank other than 0: its events and, under `--nproc`, what it prints.
+  public func log(ofRank rank: Int) -> String {
+    let digits = String(rank)
+    return path("logs/rank-\(String(repeating: "0", count: max(0, 5 - digits.count)))\(digits).log")
+  }
   /// Held while a process trains here.
   public var lock: String { path("run.lock") }
   /// The checkpoints, one folder each.
@@ -41,13 +48,15 @@ public final class RunDirectory: Sendable {
   public let layout: RunLayout
   private let lockDescriptor: Int32
 
-  /// Makes the directory if needed and takes its lock.
+  /// Makes the directory if needed, with a folder for logs where there are several ranks, and takes
+  /// its lock.
   ///
   /// - Throws: ``RunDirectoryError`` when another process holds it (the message names the process)
   ///   or when nothing can be written there.
-  public init(path: String) throws(RunDirectoryError) {
+  public init(path: String, rankCount: Int = 1) throws(RunDirectoryError) {
     layout = RunLayout(root: path)
     try Self.makeFolders(path)
+    if rankCount > 1 { try Self.makeFolders(layout.logs) }
     lockDescriptor = try Self.takeLock(layout)
   }
 
@@ -71,7 +80,7 @@ public final class RunDirectory: Sendable {
     try FileWriting.replace(path, with: text.utf8)
   }
 
-  private static func makeFolders(_ path: String) throws(RunDirectoryError) {
+  static func makeFolders(_ path: String) throws(RunDirectoryError) {
     var partial = path.hasPrefix("/") ? "/" : ""
     for part in path.split(separator: "/") {
       partial += partial.isEmpty || partial.hasSuffix("/") ? String(part) : "/\(part)"

@@ -16,6 +16,8 @@ public enum RunExitCode: Int32, Sendable, CaseIterable {
   case tensorOperation = 6
   /// The run directory or another file cannot be written: no space, no permission, or in use.
   case storage = 7
+  /// A rank was lost, timed out or could not be reached.
+  case communication = 8
   /// Stopped by a signal after a checkpoint was written; the same command resumes the run.
   ///
   /// 75 is EX_TEMPFAIL of sysexits.h: try again.
@@ -36,6 +38,7 @@ public enum RunExitCode: Int32, Sendable, CaseIterable {
     case .tensorOperation: "A tensor operation failed, such as for want of memory."
     case .storage:
       "A file cannot be written: no space, no permission, or the run directory is in use."
+    case .communication: "A rank was lost, timed out or could not be reached."
     case .stopped:
       "Stopped by a signal after a checkpoint was written; the same command resumes the run."
     case .interrupted: "Interrupted a second time: stopped at once, without a checkpoint."

@@ -2,7 +2,7 @@ public import Torch
 import XTunerCheckpoint
 public import XTunerModels
 public import XTunerNN
-import XTunerParallel
+public import XTunerParallel
 
 /// A model with memory and weights.
 public struct PreparedModel {
@@ -11,31 +11,33 @@ public struct PreparedModel {
   /// Its memory.
   public let units: ModelUnits
 
-  /// Builds `configuration` and gives it memory; the weights are still zeros.
+  /// Builds `configuration` and gives this rank's part of it memory; the weights are still zeros.
   ///
   /// `decays` says whether weight decay applies to a parameter.
   public init(
     _ configuration: ModelConfiguration, computeDType: DType, isTrained: Bool,
+    mesh: ProcessMesh = ProcessMesh(),
     decays: (Parameter) -> Bool = { $0.kind == .matrix || $0.kind == .embedding }
   ) {
     self.model = CausalLanguageModel(configuration)
     self.units = ModelUnits(
-      model, computeDType: computeDType, purpose: isTrained ? .training : .inference,
+      model, computeDType: computeDType, purpose: isTrained ? .training : .inference, mesh: mesh,
       decays: decays)
   }
 
-  /// Reads `config.json` and all weights of a Hugging Face folder, for inference.
-  public init(path: String, computeDType: DType, isTrained: Bool = false) throws {
+  /// Reads `config.json` of a Hugging Face folder, and of its weights what this rank keeps.
+  public init(
+    path: String, computeDType: DType, isTrained: Bool = false, mesh: ProcessMesh = ProcessMesh()
+  ) throws {
     let configuration = try ModelConfiguration(path: path)
-    self.init(configuration, computeDType: computeDType, isTrained: isTrained)
+    self.init(configuration, computeDType: computeDType, isTrained: isTrained, mesh: mesh)
     try load(path: path)
   }
 
   /// Copies the weights of a Hugging Face folder.
   public func load(path: String) throws {
     let folder = try HFCheckpointFolder(path: path)
-    try HFWeights.load(folder, into: model) { units.writableView(of: $0) }
-    units.publish()
+    try HFWeights.load(folder, into: model, units: units)
   }
 
   /// Draws first weights.

@@ -26,7 +26,11 @@ public struct RunExport {
     // In float32 an inference unit keeps the weights as they were trained.
     prepared = PreparedModel(
       try configuration.modelConfiguration(), computeDType: .float32, isTrained: false)
-    try UnitFiles.loadWeights(checkpoint, into: prepared.units.all)
+    try UnitFiles.load(
+      checkpoint,
+      into: prepared.units.all.map {
+        UnitFiles.Part(unit: $0, kind: .weights, tensor: $0.weights)
+      })
   }
 
   /// The checkpoint's folder.
@@ -46,12 +50,10 @@ public struct RunExport {
     guard let tokenizerPath = configuration.tokenizer.path else {
       throw configuration.error(at: "tokenizer.path", "must be given; it belongs to the export")
     }
-    let units = prepared.units
     try HFWeights.export(
-      prepared.model, to: path, dtype: dtype, overwrites: overwrites,
+      prepared.model, units: prepared.units, to: path, dtype: dtype, overwrites: overwrites,
       files: try ModelExport.files(
-        try Tokenizer(path: tokenizerPath), template: try configuration.chatTemplate())
-    ) { units.writableView(of: $0) }
+        try Tokenizer(path: tokenizerPath), template: try configuration.chatTemplate()))
   }
 
   private static func find(_ path: String) throws -> (RunCheckpoint, RunLayout) {

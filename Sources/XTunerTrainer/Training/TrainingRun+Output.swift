@@ -29,7 +29,7 @@ extension TrainingRun {
   }
 
   func record(_ report: StepMetrics) throws {
-    try metrics.write(report)
+    try metrics?.write(report)
     if report.step % configuration.logging.everySteps == 0 || report.step == stepCount {
       try tensorBoard?.write(report)
     }
@@ -38,10 +38,11 @@ extension TrainingRun {
 
   func saveCheckpoint() throws {
     // The previous one must be whole first: at most one is being written, and its error is not lost.
-    _ = try writer.wait()
-    try metrics.synchronize()
+    try writer.wait()
+    try metrics?.synchronize()
     let includesMoments = configuration.checkpoint.savesOptimizer
-    let (files, pieces) = UnitFiles.contents(optimizer, includesMoments: includesMoments)
+    let (files, pieces) = UnitFiles.contents(
+      optimizer.checkpointParts(includesMoments: includesMoments), mesh: ranks.mesh)
     let contents = try RunCheckpointContents(
       step: step, files: files, pieces: pieces,
       state: TrainingState(
@@ -50,25 +51,24 @@ extension TrainingRun {
       configurationHash: configuration.hash,
       libraryVersions: ["libtorch": Torch.version, "xtuner": XTunerVersion.current])
     try writer.submit(contents)
-    if !configuration.checkpoint.inBackground { _ = try writer.wait() }
+    if !configuration.checkpoint.inBackground { try writer.wait() }
     lastCheckpointStep = step
     try log.write(
       .info, "checkpoint submitted", ["step": String(step), "path": store.path(step: step)])
   }
 
   func writeChart() throws {
-    let history = try MetricsHistory(path: directory.layout.metrics)
+    guard let directory else { return }
+    let history = try MetricsHistory(path: layout.metrics)
     guard !history.training.isEmpty else { return }
     let chart = LossChart(title: configuration.run.name, history: history)
-    try directory.write(chart.svg(), to: directory.layout.lossChart)
+    try directory.write(chart.svg(), to: layout.lossChart)
   }
 
   func exportModel(to path: String) throws {
-    let units = prepared.units
     try HFWeights.export(
-      prepared.model, to: path, dtype: DType(configuration.model.dtype), overwrites: true,
-      files: try ModelExport.files(data.tokenizer, template: data.template)
-    ) { units.writableView(of: $0) }
+      prepared.model, units: prepared.units, to: path, dtype: DType(configuration.model.dtype),
+      overwrites: true, files: try ModelExport.files(data.tokenizer, template: data.template))
   }
 }
 

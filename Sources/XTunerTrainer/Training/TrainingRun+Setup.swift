@@ -3,13 +3,14 @@ import Torch
 import XTunerCheckpoint
 import XTunerData
 import XTunerModels
+import XTunerMoE
 import XTunerNN
+import XTunerParallel
 import XTunerTokenizers
 
 extension TrainingRun {
-  static func applyProcessSettings(_ options: RunOptions) {
-    let cores = ProcessInfo.processInfo.activeProcessorCount
-    Torch.setThreadCount(options.threads == 0 ? cores : options.threads)
+  static func applyProcessSettings(_ options: RunOptions, _ environment: RankEnvironment) {
+    Torch.setThreadCount(environment.threadCount(requested: options.threads))
     Torch.setDeterministic(options.deterministic)
   }
 
@@ -27,9 +28,9 @@ extension TrainingRun {
 
   /// The checkpoint to start from; nil for a new run.
   static func startingPoint(
-    _ resume: ResumePolicy, store: RunCheckpointStore, layout: RunLayout
+    _ resume: ResumePolicy, store: RunCheckpointStore, layout: RunLayout, cleans: Bool
   ) throws -> RunCheckpoint? {
-    _ = try store.removeLeftovers()
+    if cleans { _ = try store.removeLeftovers() }
     switch resume {
     case .automatic: return try store.latestComplete()
     case .checkpoint(let path):
@@ -58,9 +59,11 @@ extension TrainingRun {
 
   func prepareWeights(_ checkpoint: RunCheckpoint?) throws {
     if let checkpoint {
-      try checkpoint.verify()
+      try checkpoint.verify(share: ranks.rank, of: ranks.count)
       let state = try checkpoint.state(as: TrainingState.self)
-      try UnitFiles.load(checkpoint, into: optimizer, includesMoments: state.hasMoments)
+      try UnitFiles.load(
+        checkpoint, into: optimizer.checkpointParts(includesMoments: state.hasMoments))
+      prepared.units.publish()
       optimizer.stepCount = state.hasMoments ? state.updateCount : 0
       step = state.step
       skippedCount = state.skippedCount
@@ -86,8 +89,10 @@ extension TrainingRun {
 
   /// What is different from the configuration that the run began with, told and not hidden.
   private func noteConfigurationChanges() throws {
-    guard FileManager.default.fileExists(atPath: directory.layout.configuration) else { return }
-    let old = try RunConfiguration.load(file: directory.layout.configuration)
+    guard ranks.isMain, FileManager.default.fileExists(atPath: layout.configuration) else {
+      return
+    }
+    let old = try RunConfiguration.load(file: layout.configuration)
     for difference in configuration.differences(from: old) {
       progress.note("configuration changed since the last session: \(difference)")
       try log.write(.warning, "configuration changed", ["difference": "\(difference)"])
@@ -102,7 +107,8 @@ extension TrainingRun {
       \(configuration.run.name): \(NumberFormat.si(Double(parameters.parameterCount))) parameters, \
       \(NumberFormat.si(Double(parameters.activeParameterCount))) active; \(stepCount) steps of \
       \(configuration.training.packsPerStep) packs of \(configuration.data.sequenceLength) tokens; \
-      \(Torch.threadCount) threads, \(configuration.model.dtype.rawValue); \(origin)
+      \(ranks.description)\(Torch.threadCount) threads, \
+      \(configuration.model.dtype.rawValue); \(origin)
       """)
     try log.write(
       .info, "run started",
@@ -144,6 +150,20 @@ extension OptimizerOptions {
   }
 }
 
+extension AdamW {
+  /// What a checkpoint holds of the units.
+  func checkpointParts(includesMoments: Bool) -> [UnitFiles.Part] {
+    moments.flatMap { state -> [UnitFiles.Part] in
+      var parts = [UnitFiles.Part(unit: state.unit, kind: .weights, tensor: state.unit.weights)]
+      if includesMoments {
+        parts.append(.init(unit: state.unit, kind: .firstMoments, resting: state.first))
+        parts.append(.init(unit: state.unit, kind: .secondMoments, resting: state.second))
+      }
+      return parts
+    }
+  }
+}
+
 extension AdamW.Options {
   init(_ options: OptimizerOptions) {
     self.init()
@@ -164,8 +184,38 @@ extension TrainingEngine.Options {
     switch configuration.training.recompute {
     case .none: recomputedLayerCount = 0
     case .full: recomputedLayerCount = layerCount
+    case .selective:
+      recomputedLayerCount = layerCount
+      keptStages = Set(configuration.training.keptStages.map(\.rawValue))
     case .ratio(let share): recomputedLayerCount = Int((share * Double(layerCount)).rounded(.up))
     }
+    swapsActivations = configuration.training.swapsActivations
+    let parallel = configuration.parallel
+    interleave = parallel.interleave
+    prefetch = parallel.prefetch
+    switch parallel.reshard {
+    case .afterForward: reshard = .afterForward
+    case .never: reshard = .never
+    }
+    switch parallel.gradientWire {
+    case .f32: gradientWire = .float32
+    case .bf16: gradientWire = .bfloat16
+    }
+  }
+}
+
+extension Pack {
+  /// Whether any token has a loss.
+  var hasTargets: Bool {
+    var start = 0
+    for length in sampleLengths {
+      // The first token of a sample is nobody's target.
+      if labels[start..<start + Int(length)].dropFirst().contains(where: { $0 != -100 }) {
+        return true
+      }
+      start += Int(length)
+    }
+    return false
   }
 }
 

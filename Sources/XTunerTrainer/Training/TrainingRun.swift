@@ -4,6 +4,7 @@ import XTunerCheckpoint
 import XTunerData
 import XTunerModels
 import XTunerNN
+import XTunerParallel
 public import XTunerTokenizers
 
 /// One run of `xtuner train`: data, model, steps, evaluation, checkpoints and export.
@@ -14,7 +15,10 @@ public final class TrainingRun {
   static let maximumConsecutiveSkips = 10
 
   let configuration: RunConfiguration
-  let directory: RunDirectory
+  let ranks: RunRanks
+  let layout: RunLayout
+  /// Nil on all ranks but 0, which owns the directory.
+  let directory: RunDirectory?
   let log: RunLog
   let data: PreparedData
   let prepared: PreparedModel
@@ -25,10 +29,10 @@ public final class TrainingRun {
   let stepCount: Int
   let schedule: LearningRateSchedule
   let store: RunCheckpointStore
-  let writer: CheckpointWriter
+  let writer: RunCheckpointWriter
   let stopRequest: StopRequest
   let progress: ProgressReporter
-  let metrics: MetricsWriter
+  let metrics: MetricsWriter?
   let tensorBoard: TensorBoardWriter?
   let peakRate: Double
 
@@ -38,26 +42,37 @@ public final class TrainingRun {
   var lastCheckpointStep: Int?
 
   /// Prepares everything: nothing is trained yet, but all that can fail early has been tried.
+  ///
+  /// Every rank makes its run at the same time; `environment` says which one this is.
   public init(
-    _ configuration: RunConfiguration, resume: ResumePolicy, stopRequest: StopRequest
+    _ configuration: RunConfiguration, resume: ResumePolicy, stopRequest: StopRequest,
+    environment: RankEnvironment = .single
   ) throws {
     self.configuration = configuration
     self.stopRequest = stopRequest
-    let path = configuration.run.directory ?? "runs/\(configuration.run.name)"
-    directory = try RunDirectory(path: path)
-    let log = try RunLog(path: directory.layout.log)
+    let modelConfiguration = try configuration.modelConfiguration()
+    let ranks = try RunRanks(environment, configuration, model: modelConfiguration)
+    self.ranks = ranks
+    layout = RunLayout(root: configuration.run.directory ?? "runs/\(configuration.run.name)")
+    let root = layout.root
+    directory = try ranks.agree("open the run directory") {
+      ranks.isMain ? try RunDirectory(path: root, rankCount: ranks.count) : nil
+    }
+    let log = try RunLog(path: ranks.isMain ? layout.log : layout.log(ofRank: ranks.rank))
     self.log = log
     TensorFailure.onFailure { message in
       try? log.write(.error, "tensor operation failed", ["message": message])
       try? log.synchronize()
     }
-    Self.applyProcessSettings(configuration.run)
+    Self.applyProcessSettings(configuration.run, environment)
 
-    let setup = ProgressReporter(logging: configuration.logging, totalSteps: 0)
-    let modelConfiguration = try configuration.modelConfiguration()
-    data = try PreparedData(configuration, model: modelConfiguration) { setup.note($0) }
+    let setup = ranks.reporter(configuration.logging, totalSteps: 0)
+    data = try ranks.oneFirst("prepare the data") {
+      let data = try PreparedData(configuration, model: modelConfiguration) { setup.note($0) }
+      try Self.checkVocabulary(data.tokenizer, modelConfiguration)
+      return data
+    }
     for note in data.notes { setup.note(note) }
-    try Self.checkVocabulary(data.tokenizer, modelConfiguration)
     loader = try data.makeLoader(configuration)
     evaluationLoader = try data.makeEvaluationLoader(configuration)
     if let steps = configuration.training.steps {
@@ -69,36 +84,45 @@ public final class TrainingRun {
       configuration.schedule, optimizer: configuration.optimizer, stepCount: stepCount)
 
     store = RunCheckpointStore(
-      folder: directory.layout.checkpoints, retainedCount: configuration.checkpoint.keep)
-    let checkpoint = try Self.startingPoint(resume, store: store, layout: directory.layout)
+      folder: layout.checkpoints, retainedCount: configuration.checkpoint.keep)
+    let (store, layout) = (store, layout)
+    let checkpoint = try ranks.oneFirst("find the checkpoint") {
+      try Self.startingPoint(resume, store: store, layout: layout, cleans: ranks.isMain)
+    }
     let computeDType = DType(configuration.model.dtype)
     let optimizerOptions = configuration.optimizer
     prepared = PreparedModel(
-      modelConfiguration, computeDType: computeDType, isTrained: true,
+      modelConfiguration, computeDType: computeDType, isTrained: true, mesh: ranks.mesh,
       decays: { optimizerOptions.decays($0) })
-    optimizer = AdamW(prepared.units.all, options: AdamW.Options(optimizerOptions))
+    optimizer = AdamW(
+      prepared.units.all, options: AdamW.Options(optimizerOptions),
+      swap: configuration.training.swapsOptimizer ? HostSwap() : nil)
     engine = TrainingEngine(
       model: prepared.model, units: prepared.units,
       options: TrainingEngine.Options(configuration, layerCount: prepared.model.layers.count))
-    writer = CheckpointWriter(store: store)
+    writer = RunCheckpointWriter(store: store, mesh: ranks.mesh)
     let resumedStep = checkpoint?.step ?? 0
-    metrics = try MetricsWriter(
-      path: directory.layout.metrics, resumingAfter: resume == .never ? nil : resumedStep)
-    tensorBoard =
-      configuration.logging.tensorboard
-      ? try TensorBoardWriter(folder: directory.layout.tensorboard, resumingAfter: resumedStep)
-      : nil
-    progress = ProgressReporter(logging: configuration.logging, totalSteps: stepCount)
+    metrics = try ranks.agree("open the metrics") {
+      ranks.isMain
+        ? try MetricsWriter(
+          path: layout.metrics, resumingAfter: resume == .never ? nil : resumedStep) : nil
+    }
+    tensorBoard = try ranks.agree("open the TensorBoard file") {
+      ranks.isMain && configuration.logging.tensorboard
+        ? try TensorBoardWriter(folder: layout.tensorboard, resumingAfter: resumedStep) : nil
+    }
+    progress = ranks.reporter(configuration.logging, totalSteps: stepCount)
     peakRate = Throughput.matrixProductPeak(dtype: computeDType)
-    try prepareWeights(checkpoint)
-    try directory.write(configuration)
+    try ranks.agree("load the weights") { try prepareWeights(checkpoint) }
+    try ranks.agree("write the configuration") { try directory?.write(configuration) }
     try noteStart(checkpoint)
   }
 
   /// Trains until the last step or a stop request, and writes what the configuration asks for.
   public func run() throws -> TrainingOutcome {
     var finalLoss: Double?
-    while step < stepCount && !stopRequest.isRequested {
+    var isStopping = try ranks.agreeOnStop(stopRequest)
+    while step < stepCount && !isStopping {
       let clock = ContinuousClock()
       let start = clock.now
       let packs = try loader.nextStep()
@@ -110,18 +134,20 @@ public final class TrainingRun {
       let isLast = step == stepCount
       if isEvaluationDue(isLast: isLast) { try evaluate() }
       if isCheckpointDue(isLast: isLast) { try saveCheckpoint() }
+      try writer.poll()
+      isStopping = try ranks.agreeOnStop(stopRequest)
     }
-    let isStopped = stopRequest.isRequested && step < stepCount
+    let isStopped = isStopping && step < stepCount
     if isStopped && lastCheckpointStep != step { try saveCheckpoint() }
-    _ = try writer.wait()
+    try writer.wait()
     progress.finish()
-    try writeChart()
+    try ranks.agree("write the chart") { try writeChart() }
     var outcome = TrainingOutcome(
       step: step, isStopped: isStopped, finalLoss: finalLoss, exportPath: nil,
-      layout: directory.layout)
+      layout: layout)
     if !isStopped && configuration.export.atEnd {
-      try exportModel(to: directory.layout.export)
-      outcome.exportPath = directory.layout.export
+      try exportModel(to: layout.export)
+      outcome.exportPath = layout.export
     }
     try log.write(
       .info, isStopped ? "run stopped" : "run finished",
@@ -140,10 +166,7 @@ public final class TrainingRun {
   private func trainStep(
     _ packs: [Pack], dataSeconds: Double, start: ContinuousClock.Instant
   ) throws -> StepMetrics {
-    let batches = MicroBatch.make(
-      packs, packsPerBatch: configuration.training.microBatchPacks,
-      reduction: LossReduction(configuration.loss.reduction))
-    guard batches.contains(where: { $0.weightSum > 0 }) else {
+    guard packs.contains(where: \.hasTargets) else {
       throw TrainingError(
         .data,
         """
@@ -151,11 +174,14 @@ public final class TrainingRun {
         template and the loss flags with `xtuner data inspect`
         """)
     }
-    let measured = engine.accumulateGradients(batches)
+    let batches = ownMicroBatches(packs)
+    let measured = try engine.accumulateGradients(batches)
     step += 1
     let rate = schedule.learningRate(step: step)
-    let (norm, nonFiniteUnit) = optimizer.gradientNorm()
-    let isSkipped = try skips(norm: norm, nonFiniteUnit: nonFiniteUnit, loss: measured.loss)
+    let gradientNorm = try GradientNorm(prepared.units)
+    let norm = gradientNorm.value
+    let isSkipped = try skips(
+      norm: norm, nonFiniteUnit: gradientNorm.nonFiniteUnit, loss: measured.loss)
     if !isSkipped {
       let limit = configuration.training.maxGradientNorm ?? .infinity
       // 1e-6 as in torch.nn.utils.clip_grad_norm_.
@@ -166,6 +192,28 @@ public final class TrainingRun {
     return stepMetrics(
       measured, norm: norm, rate: rate, seconds: seconds, dataSeconds: dataSeconds,
       isSkipped: isSkipped)
+  }
+
+  /// The micro-batches that this rank computes, in their order.
+  private func ownMicroBatches(_ packs: [Pack]) -> [MicroBatch] {
+    let size = configuration.training.microBatchPacks
+    let groups = stride(from: 0, to: packs.count, by: size).map {
+      Array(packs[$0..<min($0 + size, packs.count)])
+    }
+    return assignment(groups)[ranks.mesh.dataRank].map { microBatch(groups[$0]) }
+  }
+
+  private func microBatch(_ packs: [Pack]) -> MicroBatch {
+    MicroBatch.make(
+      packs, packsPerBatch: packs.count, reduction: LossReduction(configuration.loss.reduction))[0]
+  }
+
+  /// Which micro-batches each of the ranks that read data computes, round by round.
+  private func assignment(_ groups: [[Pack]]) -> [[Int]] {
+    let readers = ranks.mesh.dataRankCount
+    return (0..<readers).map { reader in
+      groups.indices.filter { $0 % readers == reader }
+    }
   }
 
   /// Whether the update is left out; throws after too many in a row.
@@ -210,19 +258,34 @@ public final class TrainingRun {
     guard let evaluationLoader else { return }
     let clock = ContinuousClock()
     let start = clock.now
-    var (lossSum, weightSum, tokens) = (0.0, 0.0, 0)
+    var own = [0.0, 0.0, 0.0]
+    func add(_ pack: Pack?) throws {
+      let batch = pack.map { microBatch([$0]) } ?? MicroBatch()
+      let result = try engine.evaluate(batch)
+      own[0] += result.lossSum
+      own[1] += result.weightSum
+      if ranks.mesh.sequence.index == 0 { own[2] += Double(batch.targetTokens.count) }
+    }
+    // Packs go round among the ranks that read data; the last round is filled up with nothing.
+    let readers = ranks.mesh.dataRankCount
+    var mine: Pack?
+    var count = 0
     for pack in evaluationLoader {
-      let batch = MicroBatch.make(
-        [pack], packsPerBatch: 1, reduction: LossReduction(configuration.loss.reduction))[0]
-      let result = engine.evaluate(batch)
-      lossSum += result.lossSum
-      weightSum += result.weightSum
-      tokens += batch.targetTokens.count
+      if count % readers == ranks.mesh.dataRank { mine = pack }
+      count += 1
+      if count % readers == 0 {
+        try add(mine)
+        mine = nil
+      }
+    }
+    if count % readers != 0 { try add(mine) }
+    let sums = try ranks.mesh.world.gatherValues(own, label: "evaluation").reduce([0, 0, 0]) {
+      zip($0, $1).map(+)
     }
     let result = EvaluationMetrics(
-      step: step, loss: weightSum > 0 ? lossSum / weightSum : .nan, lossTokens: tokens,
+      step: step, loss: sums[1] > 0 ? sums[0] / sums[1] : .nan, lossTokens: Int(sums[2]),
       seconds: (clock.now - start).seconds)
-    try metrics.write(result)
+    try metrics?.write(result)
     try tensorBoard?.write(result)
     progress.report(result)
   }

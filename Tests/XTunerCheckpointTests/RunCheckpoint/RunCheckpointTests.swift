@@ -106,7 +106,7 @@ extension RunCheckpointContents {
     let relative = "checkpoints/step-00000004/manifest.json"
     let text = String(decoding: try folder.read(relative), as: UTF8.self)
     for (change, into, message) in [
-      ("\"formatVersion\" : 1", "\"formatVersion\" : 2", "another version"),
+      ("\"formatVersion\" : 2", "\"formatVersion\" : 3", "another version"),
       ("\"step\" : 4", "\"step\" : 5", "named for step 4"),
       ("\"name\" : \"state.json\"", "\"name\" : \"../state.json\"", "plain file name"),
       ("\"file\" : \"weights.safetensors\"", "\"file\" : \"x\"", "not listed"),

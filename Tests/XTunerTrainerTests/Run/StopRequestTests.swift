@@ -62,7 +62,7 @@ import Testing
   }
 
   @Test func exitCodesAreDocumented() {
-    #expect(RunExitCode.allCases.map(\.rawValue) == [0, 1, 2, 3, 4, 5, 6, 7, 75, 130])
+    #expect(RunExitCode.allCases.map(\.rawValue) == [0, 1, 2, 3, 4, 5, 6, 7, 8, 75, 130])
     #expect(RunExitCode.markdown().contains("| 75 | Stopped by a signal after a checkpoint"))
   }
 }

@@ -64,14 +64,13 @@ import XTunerModels
     defer { tiny.remove() }
     try tiny.train(run: "whole")
     let request = StopRequest()
-    let run = try TrainingRun(
-      try tiny.configuration(run: "stopped"), resume: .automatic, stopRequest: request)
     request.request()
-    let stopped = try run.run()
+    let stopped = try tiny.train(run: "stopped", stopRequest: request)
     #expect(stopped.isStopped)
     #expect(stopped.exportPath == nil)
-    try tiny.train(run: "other")
-    #expect(try tiny.curve(run: "other") == tiny.curve(run: "whole"))
+    let resumed = try tiny.train(run: "stopped")
+    #expect(!resumed.isStopped)
+    #expect(try tiny.curve(run: "stopped") == tiny.curve(run: "whole"))
   }
 
   @Test(arguments: ["training.recompute=full", "training.recompute=0.5"])

@@ -1,0 +1,36 @@
+// The handles of stores, groups and work, for the files of this folder.
+#pragma once
+
+#include <torch/csrc/distributed/c10d/Backend.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+#include <torch/csrc/distributed/c10d/Work.hpp>
+
+#include "../bridge.h"
+#include "ctorch_distributed.h"
+
+struct ct_store {
+  c10::intrusive_ptr<c10d::TCPStore> value;
+};
+
+namespace ctorch {
+
+/// How long a rank that waits for keys sleeps at most between looks.
+constexpr std::chrono::milliseconds longest_pause{50};
+
+/// Looks again and again: TCPStore's own wait keeps the connection to itself, for which other threads of the
+/// process wait, among them the one that would set the key. False when the time is over.
+bool wait_for_keys(c10d::Store &store, const std::vector<std::string> &keys, std::chrono::milliseconds timeout);
+
+}  // namespace ctorch
+
+struct ct_group {
+  c10::intrusive_ptr<c10d::Backend> value;
+};
+
+struct ct_work {
+  c10::intrusive_ptr<c10d::Work> value;
+  std::vector<at::Tensor> tensors;
+
+  ct_work() { tensors.reserve(2); }  // references that `keep` returned stay valid
+  at::Tensor &keep(at::Tensor tensor) { return tensors.emplace_back(std::move(tensor)); }
+};

@@ -1,0 +1,2 @@
+// Nothing of gloo's error.h is used by c10d's headers; its exceptions are std::runtime_error.
+#pragma once

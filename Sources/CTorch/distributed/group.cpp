@@ -1,0 +1,137 @@
+#define USE_C10D_GLOO
+#include <memory>
+#include <mutex>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+
+#include "distributed.h"
+
+namespace {
+
+/// Issues an operation. libtorch's flight recorder, one for the process, notes a group's first operation
+/// without its lock, so groups of different threads take turns here; operations themselves do not.
+template <typename Body>
+CTStatus issue(ct_work **out, Body &&body) {
+  return guarded([&] {
+    static std::mutex lock;
+    auto work = std::make_unique<ct_work>();
+    std::lock_guard<std::mutex> turn(lock);
+    work->value = body(*work);
+    *out = work.release();
+  });
+}
+
+/// A store that several threads of a process wait on at once, through one connection.
+class SharedStore final : public c10d::Store {
+ public:
+  SharedStore(c10::intrusive_ptr<c10d::Store> base, std::chrono::milliseconds timeout)
+      : Store(timeout), base_(std::move(base)) {}
+
+  c10::intrusive_ptr<Store> clone() override { return c10::make_intrusive<SharedStore>(base_, timeout_); }
+  void set(const std::string &key, const std::vector<uint8_t> &value) override { base_->set(key, value); }
+  std::vector<uint8_t> get(const std::string &key) override {
+    wait({key}, timeout_);
+    return base_->get(key);
+  }
+  int64_t add(const std::string &key, int64_t value) override { return base_->add(key, value); }
+  bool deleteKey(const std::string &key) override { return base_->deleteKey(key); }
+  bool check(const std::vector<std::string> &keys) override { return base_->check(keys); }
+  int64_t getNumKeys() override { return base_->getNumKeys(); }
+  void wait(const std::vector<std::string> &keys) override { wait(keys, timeout_); }
+  void wait(const std::vector<std::string> &keys, const std::chrono::milliseconds &timeout) override {
+    if (wait_for_keys(*base_, keys, timeout)) return;
+    C10_THROW_ERROR(DistStoreError, c10::str("no other rank set ", keys.front(), " within ", timeout.count(), " ms"));
+  }
+
+ private:
+  c10::intrusive_ptr<c10d::Store> base_;
+};
+
+/// The same bytes as numbers that Gloo knows: it moves them and never computes with them.
+at::Tensor movable(const at::Tensor &tensor) {
+  auto plain = tensor.detach();
+  switch (plain.element_size()) {
+    case 1:
+      return plain.view(at::kByte);
+    case 2:
+      return plain.view(at::kHalf);
+    case 4:
+      return plain.view(at::kInt);
+    case 8:
+      return plain.view(at::kLong);
+    default:
+      TORCH_CHECK(false, plain.dtype(), " is not a dtype that ranks exchange");
+  }
+}
+
+}  // namespace
+
+CTStatus ct_group_create(ct_store *store, const char *prefix, int32_t index, int32_t size, int64_t timeout_ms,
+                         bool loopback, ct_group **out) {
+  return guarded([&] {
+    auto options = c10d::ProcessGroupGloo::Options::create(std::chrono::milliseconds(timeout_ms));
+    options->devices.push_back(loopback ? c10d::ProcessGroupGloo::createDeviceForHostname("127.0.0.1")
+                                        : c10d::ProcessGroupGloo::createDefaultDevice());
+    auto shared = c10::make_intrusive<SharedStore>(store->value, options->timeout);
+    auto own = c10::make_intrusive<c10d::PrefixStore>(prefix, shared);
+    *out = new ct_group{c10::make_intrusive<c10d::ProcessGroupGloo>(own, index, size, options)};
+  });
+}
+
+void ct_group_free(ct_group *group) { delete group; }
+
+CTStatus ct_group_all_gather(ct_group *group, ct_tensor *output, ct_tensor *input, ct_work **out) {
+  return issue(out, [&](ct_work &work) {
+    auto &to = work.keep(movable(output->value)), &from = work.keep(movable(input->value));
+    return group->value->_allgather_base(to, from);
+  });
+}
+
+CTStatus ct_group_all_reduce(ct_group *group, ct_tensor *tensor, bool maximum, ct_work **out) {
+  return issue(out, [&](ct_work &work) {
+    work.keep(tensor->value.detach());
+    c10d::AllreduceOptions options;
+    options.reduceOp = maximum ? c10d::ReduceOp::MAX : c10d::ReduceOp::SUM;
+    return group->value->allreduce(work.tensors, options);
+  });
+}
+
+CTStatus ct_group_all_to_all(ct_group *group, ct_tensor *output, ct_tensor *input, const int64_t *output_counts,
+                             const int64_t *input_counts, size_t count, ct_work **out) {
+  return issue(out, [&](ct_work &work) {
+    auto &to = work.keep(movable(output->value)), &from = work.keep(movable(input->value));
+    std::vector<int64_t> to_counts(output_counts, output_counts + count);
+    std::vector<int64_t> from_counts(input_counts, input_counts + count);
+    return group->value->alltoall_base(to, from, to_counts, from_counts);
+  });
+}
+
+CTStatus ct_group_broadcast(ct_group *group, ct_tensor *tensor, int32_t root, ct_work **out) {
+  return issue(out, [&](ct_work &work) {
+    work.keep(movable(tensor->value));
+    c10d::BroadcastOptions options;
+    options.rootRank = root;
+    options.rootTensor = 0;
+    return group->value->broadcast(work.tensors, options);
+  });
+}
+
+CTStatus ct_group_barrier(ct_group *group, ct_work **out) {
+  return issue(out, [&](ct_work &) { return group->value->barrier(); });
+}
+
+CTStatus ct_work_wait(ct_work *work, int64_t milliseconds, bool *done) {
+  return guarded([&] {
+    try {
+      work->value->wait(std::chrono::milliseconds(milliseconds));
+      *done = true;
+    } catch (...) {
+      // c10d throws when the wait is over as well as when the operation failed.
+      if (work->value->isCompleted()) throw;
+      *done = false;
+    }
+  });
+}
+
+bool ct_work_is_done(ct_work *work) { return work->value->isCompleted(); }
+void ct_work_free(ct_work *work) { delete work; }

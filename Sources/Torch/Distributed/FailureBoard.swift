@@ -1,0 +1,149 @@
+import Foundation
+
+/// What the ranks of a group tell each other, through the store, when an operation fails.
+///
+/// The rank that went away can say nothing. So each rank that is left says that it is, and the ones
+/// that did not within a grace period are the ones that are missing.
+final class FailureBoard: Sendable {
+  /// Whom a failure left without a word.
+  enum Silence: Sendable {
+    case nobody
+    case places([Int])
+    case storeIsGone
+  }
+
+  /// How often a rank that waits looks whether another one gave up.
+  static let pollMilliseconds: Int64 = 500
+  /// How long others have to say that they are there: several times what they take to look.
+  static let grace: Duration = .seconds(2)
+
+  let store: Store
+  /// The group's own part of the store.
+  let prefix: String
+  private let index: Int
+  private let size: Int
+
+  private init(store: Store, prefix: String, index: Int, size: Int) {
+    self.store = store
+    self.prefix = prefix
+    self.index = index
+    self.size = size
+  }
+
+  /// Waits until all ranks of the group are there.
+  static func join(
+    name: String, ranks: [Int], index: Int, _ store: Store, _ timeout: Duration
+  ) throws(CommunicationError) -> FailureBoard {
+    let deadline = ContinuousClock.now + timeout
+    let group = "group/\(name)/\(digest(of: ranks))"
+    // A store may see a group of the same ranks again: its second has keys of its own.
+    let generation = try store.add("\(group)/generation/\(index)", 1)
+    let board = FailureBoard(
+      store: store, prefix: "\(group)/\(generation)", index: index, size: ranks.count)
+    try store.set(board.key("joined", index), [])
+    for place in ranks.indices where place != index {
+      let remaining = ContinuousClock.now.duration(to: deadline)
+      if try store.wait(for: board.key("joined", place), timeout: remaining) { continue }
+      var missing: [Int] = []
+      for place in ranks.indices where try !store.contains(board.key("joined", place)) {
+        missing.append(ranks[place])
+      }
+      throw CommunicationError(
+        code: .timeout, operation: "connect", label: "", group: name, missingRanks: missing,
+        message: """
+          group \(name) (\(named(ranks: ranks))) was not complete after \(timeout.inSeconds): \
+          \(named(ranks: missing)) did not come; look at \(missing.count == 1 ? "its log" : "their logs") \
+          for the first error
+          """)
+    }
+    return board
+  }
+
+  /// Why another rank gave up, or nil.
+  func othersFailure() throws(CommunicationError) -> String? {
+    guard try store.contains("\(prefix)/failed") else { return nil }
+    let cause = try store.get("\(prefix)/failed", timeout: Self.grace)
+    return String(decoding: cause, as: UTF8.self)
+  }
+
+  /// Says that this rank is there and gave up, and finds who does not say so within the grace period.
+  ///
+  /// Bounded even where the store's host stands still.
+  func report(_ operation: Operation, cause: String) -> Silence {
+    let answer = Answer()
+    Thread.detachNewThread {
+      do throws(CommunicationError) {
+        answer.set(.of(try self.silentPlaces(operation, cause)))
+      } catch {
+        answer.set(.storeIsGone)
+      }
+    }
+    return answer.wait(until: Date(timeIntervalSinceNow: 2 * (Self.grace / .seconds(1))))
+      ?? .storeIsGone
+  }
+
+  private func silentPlaces(_ operation: Operation, _ cause: String) throws(CommunicationError)
+    -> [Int]
+  {
+    let deadline = ContinuousClock.now + Self.grace
+    try store.set(key("failed", index), Array("\(operation.number)".utf8))
+    if try !store.contains("\(prefix)/failed") {
+      try store.set("\(prefix)/failed", Array(cause.utf8))
+    }
+    var silent = try stillSilent(of: (0..<size).filter { $0 != index })
+    while !silent.isEmpty && ContinuousClock.now < deadline {
+      Thread.sleep(forTimeInterval: 0.05)
+      do throws(CommunicationError) {
+        silent = try stillSilent(of: silent)
+      } catch {
+        // The store's host may be among the first that have waited long enough, and end: then all
+        // had the time to say that they are there. Earlier, it is the one that was lost.
+        if ContinuousClock.now < deadline - Self.grace / 2 { throw error }
+        break
+      }
+    }
+    return silent
+  }
+
+  private func stillSilent(of places: [Int]) throws(CommunicationError) -> [Int] {
+    var silent: [Int] = []
+    for place in places where try !store.contains(key("failed", place)) { silent.append(place) }
+    return silent
+  }
+
+  private func key(_ kind: String, _ place: Int) -> String { "\(prefix)/\(kind)/\(place)" }
+
+  /// FNV-1a: groups of one name and other ranks have other keys.
+  private static func digest(of ranks: [Int]) -> String {
+    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+    for rank in ranks { hash = (hash ^ UInt64(rank)) &* 0x100_0000_01b3 }
+    return String(hash, radix: 16)
+  }
+
+  /// A value that another thread sets.
+  // `condition` guards `value`.
+  private final class Answer: @unchecked Sendable {
+    private let condition = NSCondition()
+    private var value: Silence?
+
+    func set(_ value: Silence) {
+      condition.withLock {
+        self.value = value
+        condition.broadcast()
+      }
+    }
+
+    func wait(until deadline: Date) -> Silence? {
+      condition.withLock {
+        while value == nil {
+          if !condition.wait(until: deadline) { return value }
+        }
+        return value
+      }
+    }
+  }
+}
+
+extension FailureBoard.Silence {
+  fileprivate static func of(_ places: [Int]) -> Self { places.isEmpty ? .nobody : .places(places) }
+}

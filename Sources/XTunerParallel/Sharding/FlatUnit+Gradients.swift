@@ -1,0 +1,168 @@
+public import Torch
+public import XTunerNN
+
+/// The number type that gradients travel in; sums are float32 always.
+public enum GradientWire: String, Sendable, Hashable, CaseIterable {
+  case float32 = "f32"
+  case bfloat16 = "bf16"
+}
+
+extension FlatUnit {
+  /// The gradient of a parameter for in-place accumulation, zeroed when it is the first since the
+  /// last reduction; a view of its local shape.
+  public func accumulator(of parameter: Parameter) -> Tensor {
+    let index = index(of: parameter)
+    let sum = view(gradientMemory(), slots[index])
+    if !hasGradient[index] {
+      withoutGradients { sum.zero() }
+      hasGradient[index] = true
+    }
+    return sum
+  }
+
+  /// Adds `gradient`, of any floating dtype, to the parameter's float32 gradient.
+  public func accumulate(_ gradient: Tensor, for parameter: Parameter) {
+    let index = index(of: parameter)
+    let sum = view(gradientMemory(), slots[index])
+    withoutGradients {
+      if hasGradient[index] {
+        sum.add(gradient)
+      } else {
+        sum.copy(from: gradient)
+        hasGradient[index] = true
+      }
+    }
+  }
+
+  /// Forgets the gradients: the next one overwrites, and parameters without one count as zero.
+  public func clearGradients() {
+    for index in hasGradient.indices { hasGradient[index] = false }
+    hasGradientShard = false
+  }
+
+  /// The float32 gradient of a parameter in a unit that one rank has alone, a view.
+  public func gradientView(of parameter: Parameter) -> Tensor {
+    precondition(group.size == 1, "\(name) is spread over \(group.size) ranks")
+    return view(finishedGradient(), slots[index(of: parameter)])
+  }
+
+  /// The gradient of the own part, with zeros for parameters that got none since the last clear.
+  ///
+  /// Reductions must have been finished.
+  public func finishedGradient() -> Tensor {
+    let gradient = gradientShard()
+    withoutGradients {
+      if group.size == 1 {
+        zeroMissing(gradient)
+      } else if !hasGradientShard {
+        gradient.zero()
+      }
+    }
+    return gradient
+  }
+
+  // MARK: Over ranks
+
+  /// Starts to sum what was accumulated over the ranks of the group, each keeping its part.
+  ///
+  /// `isLast` says that the step adds no more to this unit: then the sum over replicas follows.
+  public func reduce(wire: GradientWire, isLast: Bool) throws(CommunicationError) {
+    guard group.size > 1 else {
+      if isLast && replicas.size > 1 {
+        withoutGradients { zeroMissing(gradientShard()) }
+        for index in hasGradient.indices { hasGradient[index] = true }
+        try reduceReplicas()
+      }
+      return
+    }
+    precondition(reduction == nil, "\(name): a reduction is under way")
+    let memory = gradientMemory()
+    withoutGradients { zeroMissing(memory) }
+    let sum =
+      hasGradientShard
+      ? Tensor.empty([shardRange.count], dtype: .float32) : gradientShard()
+    switch wire {
+    case .float32:
+      let work = try group.reduceScatter(into: sum, from: memory, label: name)
+      reduction = Reduction(work: work, sum: sum, received: nil, isLast: isLast)
+    case .bfloat16:
+      // Only the way is bfloat16: the parts are summed in float32, in the order of ranks.
+      let sent = memory.to(.bfloat16)
+      let received = Tensor.empty([elementCount], dtype: .bfloat16)
+      let counts = Array(repeating: shardRange.count, count: group.size)
+      let work = try group.allToAll(
+        into: received, from: sent, outputCounts: counts, inputCounts: counts, label: name)
+      reduction = Reduction(work: work, sum: sum, received: received, isLast: isLast)
+    }
+    for index in hasGradient.indices { hasGradient[index] = false }
+  }
+
+  /// Waits for a reduction under way and adds its sum to the own part.
+  public func finishReduction() throws(CommunicationError) {
+    guard let reduction else { return }
+    try reduction.work.wait()
+    withoutGradients {
+      if let received = reduction.received {
+        let parts = received.view([group.size, shardRange.count]).to(.float32)
+        reduction.sum.copy(from: parts.sum(dims: [0]))
+      }
+      if hasGradientShard { gradientShard().add(reduction.sum) }
+    }
+    hasGradientShard = true
+    self.reduction = nil
+    if let gradientBuffer {
+      wholeGradient?.detachMemory()
+      pool.giveBack(gradientBuffer)
+      self.gradientBuffer = nil
+    }
+    if reduction.isLast && replicas.size > 1 { try reduceReplicas() }
+  }
+
+  /// Waits for the sum over replicas.
+  public func finishReplicas() throws(CommunicationError) {
+    try replicaWork?.wait()
+    replicaWork = nil
+  }
+
+  private func reduceReplicas() throws(CommunicationError) {
+    replicaWork = try replicas.allReduce(gradientShard(), label: name)
+  }
+
+  private func zeroMissing(_ memory: Tensor) {
+    for (index, slot) in slots.enumerated() where !hasGradient[index] { view(memory, slot).zero() }
+  }
+
+  /// The own part's gradient; memory is taken on the first call, as zeros, so padding stays zero.
+  private func gradientShard() -> Tensor {
+    if let gradient { return gradient }
+    let fresh = Tensor.zeros([shardRange.count], dtype: .float32)
+    gradient = fresh
+    return fresh
+  }
+
+  /// Where gradients are accumulated: the whole unit's.
+  private func gradientMemory() -> Tensor {
+    guard let wholeGradient else { return gradientShard() }
+    if gradientBuffer == nil {
+      let buffer = pool.take(byteCount: elementCount * DType.float32.size)
+      wholeGradient.attachMemory(of: buffer)
+      gradientBuffer = buffer
+      // Padding is summed too and must stay zero.
+      withoutGradients { zeroPadding(wholeGradient) }
+    }
+    return wholeGradient
+  }
+
+  private func zeroPadding(_ memory: Tensor) {
+    var end = 0
+    for slot in slots {
+      if slot.offset > end {
+        memory.narrowed(dim: 0, start: end, length: slot.offset - end).zero()
+      }
+      end = slot.range.upperBound
+    }
+    if elementCount > end {
+      memory.narrowed(dim: 0, start: end, length: elementCount - end).zero()
+    }
+  }
+}

@@ -1,0 +1,265 @@
+import Torch
+import XTunerModels
+import XTunerMoE
+import XTunerNN
+import XTunerParallel
+
+/// Carries out the schedule of one round of micro-batches.
+final class TrainingRound {
+  /// Blocks whose gradients may be on their way at once.
+  private static let reductionLimit = 2
+  /// Layers whose inputs may be on their way to the host at once.
+  private static let swapLimit = 2
+
+  private let engine: TrainingEngine
+  private let batches: [MicroBatch]
+  private let divisor: Double
+  private let stepTokenCount: Int
+  private let isLast: Bool
+  private let isTraining: Bool
+  private let contexts: [ForwardContext]
+  private let tokens: [Tensor]
+
+  /// Hidden states, then their gradients, of each micro-batch.
+  private var hidden: [Tensor?]
+  private var executions: [[BlockExecution?]]
+  private var reducing: [Int] = []
+  private var swapping: [BlockExecution] = []
+  private var isEmbeddingDone = false
+  private var counts: (table: Tensor, work: Work)?
+
+  private var model: CausalLanguageModel { engine.model }
+  private var blocks: [UnitGroup] { engine.units.blocks }
+
+  init(
+    _ engine: TrainingEngine, _ batches: [MicroBatch], divisor: Double, stepTokenCount: Int,
+    isLast: Bool = true, isTraining: Bool = true
+  ) {
+    self.engine = engine
+    self.batches = batches
+    self.divisor = divisor
+    self.stepTokenCount = stepTokenCount
+    self.isLast = isLast
+    self.isTraining = isTraining
+    tokens = batches.map(\.tokensT)
+    contexts = batches.map { batch in
+      let context = engine.model.makeContext(bounds: batch.bounds, tokens: batch.tokenRange)
+      context.headSlice = (engine.mesh.sequence.index, engine.mesh.sequence.size)
+      context.forcedRouting = engine.options.forcedRouting
+      return context
+    }
+    hidden = Array(repeating: nil, count: batches.count)
+    executions = zip(batches, contexts).map { batch, context in
+      zip(engine.model.layers, engine.layerPlans).map { layer, plan in
+        BlockExecution(
+          layer, plan: plan, context: context, exchanges: engine.exchanges,
+          tokenCount: batch.bounds.last ?? 0, isTraining: isTraining)
+      }
+    }
+  }
+
+  func run(_ schedule: Schedule, _ measurement: inout StepMeasurement) throws {
+    let clock = ContinuousClock()
+    let start = clock.now
+    var turn: ContinuousClock.Instant?
+    for action in schedule.actions {
+      if turn == nil && action.isBackward { turn = clock.now }
+      try perform(action, &measurement)
+    }
+    let end = clock.now
+    measurement.forwardSeconds += ((turn ?? end) - start).seconds
+    measurement.backwardSeconds += (end - (turn ?? end)).seconds
+    for batch in batches {
+      measurement.tokenCount += batch.tokens.count
+      measurement.lossTokenCount += batch.targetTokens.count
+      // Ranks that share a pack count its samples once.
+      guard engine.mesh.sequence.index == 0 else { continue }
+      for (start, end) in zip(batch.bounds, batch.bounds.dropFirst()) {
+        measurement.squaredLengthSum += Double((end - start) * (end - start))
+      }
+    }
+  }
+
+  private func perform(_ action: ScheduleAction, _ measurement: inout StepMeasurement) throws {
+    switch action {
+    case .gather(let block): try blocks[block].gather()
+    case .release(let block): try blocks[block].release()
+    case .reduce(let block): try reduce(block)
+    case .embed(let batch):
+      try blocks[0].waitUntilGathered()
+      hidden[batch] = withoutGradients { model.embedding(tokens[batch]) }
+    case .forward(let block, let stages, let batch): try forward(block, stages, batch)
+    case .swapOut(let block, let batch): try swapOut(execution(block, batch))
+    case .swapIn(let block, let batch): execution(block, batch).swapInputBack(engine.swap)
+    case .countRows: try countRows()
+    case .loss(let batch): try loss(batch, &measurement)
+    case .recompute(let block, let stages, let batch):
+      try blocks[block].waitUntilGathered()
+      try execution(block, batch).recompute(stages)
+    case .backward(let block, let stages, let batch):
+      try finishCounting(&measurement)
+      try backward(block, stages, batch)
+    case .embedBackward(let batch): try embedBackward(batch)
+    }
+  }
+
+  private func execution(_ block: Int, _ batch: Int) -> BlockExecution {
+    guard let execution = executions[batch][block - 1] else {
+      preconditionFailure("block \(block) is used after its backward")
+    }
+    return execution
+  }
+
+  private func takeHidden(_ batch: Int) -> Tensor {
+    guard let tensor = hidden[batch] else { preconditionFailure("micro-batch \(batch) is nowhere") }
+    hidden[batch] = nil
+    return tensor
+  }
+
+  // MARK: Layers
+
+  private func forward(_ block: Int, _ stages: Range<Int>, _ batch: Int) throws {
+    try blocks[block].waitUntilGathered()
+    let execution = execution(block, batch)
+    if stages.lowerBound == 0 { execution.enter(takeHidden(batch)) }
+    try execution.forward(stages)
+    if stages.upperBound == execution.block.stages.count {
+      hidden[batch] = try execution.takeOutput()
+      if !isTraining { executions[batch][block - 1] = nil }
+    }
+  }
+
+  private func backward(_ block: Int, _ stages: Range<Int>, _ batch: Int) throws {
+    let group = blocks[block]
+    try group.waitUntilGathered()
+    try group.finishReduction()
+    let execution = execution(block, batch)
+    if stages.upperBound == execution.block.stages.count {
+      execution.enterBackward(takeHidden(batch))
+    }
+    try execution.backward(stages) { gradient, parameter in
+      group.accumulate(gradient, for: parameter)
+    }
+    if stages.lowerBound == 0 {
+      hidden[batch] = try execution.takeInputGradient()
+      executions[batch][block - 1] = nil
+    }
+  }
+
+  private func reduce(_ block: Int) throws {
+    let isComplete = isLast && (block > 0 || isEmbeddingDone)
+    try blocks[block].finishReduction()
+    try blocks[block].reduce(wire: engine.options.gradientWire, isLast: isComplete)
+    reducing.append(block)
+    while reducing.count > Self.reductionLimit {
+      try blocks[reducing.removeFirst()].finishReduction()
+    }
+  }
+
+  private func swapOut(_ execution: BlockExecution) throws {
+    try execution.swapInputOut(engine.swap)
+    swapping.append(execution)
+    while swapping.count > Self.swapLimit { swapping.removeFirst().waitUntilInputIsOut() }
+  }
+
+  private func embedBackward(_ batch: Int) throws {
+    let gradientTD = takeHidden(batch)
+    try blocks[0].finishReduction()
+    let weight = model.embedding.weight
+    withoutGradients {
+      engine.units.unit(of: weight).accumulator(of: weight)
+        .addRows(gradientTD.contiguous(), at: tokens[batch])
+    }
+    isEmbeddingDone = true
+  }
+
+  // MARK: Head
+
+  /// The loss; in training also the gradient of the last hidden states and the head's gradients.
+  private func loss(_ batch: Int, _ measurement: inout StepMeasurement) throws {
+    let head = model.head
+    let projectionUnit = engine.units.unit(of: head.projection)
+    try blocks[blocks.count - 1].waitUntilGathered()
+    try projectionUnit.waitUntilGathered()
+    let targets = batches[batch].targets(divisor: divisor)
+    let leafTD = takeHidden(batch).leaf()
+    guard isTraining else {
+      measurement.loss += engine.crossEntropy.loss(
+        hiddenTD: head.norm(leafTD), headVD: head.projection.value, targets: targets
+      ).item()
+      return
+    }
+    try blocks[blocks.count - 1].finishReduction()
+    try projectionUnit.finishReduction()
+    let normalizedTD = withGradientRecording(true) { head.norm(leafTD) }
+    let result = engine.crossEntropy.lossAndGradient(
+      hiddenTD: normalizedTD.detached(), headVD: head.projection.value, targets: targets,
+      headGradient: projectionUnit.accumulator(of: head.projection))
+    measurement.loss += result.loss.item()
+    measurement.zLoss += result.zLoss.item()
+    let normParameters = head.norm.parameters
+    let norms = gradients(
+      of: [normalizedTD], withRespectTo: [leafTD] + normParameters.map(\.value),
+      outputGradients: [result.hiddenGradient])
+    for (parameter, gradient) in zip(normParameters, norms.dropFirst()) {
+      if let gradient { engine.units.head.accumulate(gradient, for: parameter) }
+    }
+    guard let gradientTD = norms[0] else { preconditionFailure("the norm has no input gradient") }
+    hidden[batch] = gradientTD
+  }
+
+  // MARK: Expert counts
+
+  /// Sums the rows of all experts of all layers over ranks and the round's micro-batches.
+  private func countRows() throws {
+    let own = executions.map { layers in
+      layers.compactMap { $0?.record.routing?.countsE }
+    }
+    guard let first = own.first, !first.isEmpty else { return }
+    let table = withoutGradients {
+      own.dropFirst().reduce(Tensor.stacked(first, dim: 0)) { $0 + Tensor.stacked($1, dim: 0) }
+    }
+    counts = (table, try engine.mesh.world.allReduce(table, label: "rows of experts"))
+  }
+
+  /// Waits for the counts and weighs the routers' losses with them.
+  private func finishCounting(_ measurement: inout StepMeasurement) throws {
+    guard let (table, work) = counts else { return }
+    counts = nil
+    try work.wait()
+    let layers = model.layers.indices.filter { model.layers[$0].expertCount != nil }
+    measurement.add(
+      expertCounts: layers.indices.map { table.selected(dim: 0, index: $0).integers() })
+    let weights = engine.options.routerLoss
+    for (place, layer) in layers.enumerated() {
+      let countsE = table.selected(dim: 0, index: place)
+      let expertsPerToken = model.layers[layer].expertsPerToken ?? 1
+      let rows = Int(countsE.integers().reduce(0, +))
+      let factorsE = RouterLoss.balanceFactors(
+        countsE: countsE, expertsPerToken: expertsPerToken, weight: weights.balance,
+        tokenCount: rows / expertsPerToken, stepTokenCount: stepTokenCount)
+      let zFactor = RouterLoss.zFactor(weight: weights.z, stepTokenCount: stepTokenCount)
+      for layers in executions {
+        guard let execution = layers[layer] else { continue }
+        if weights.balance > 0, let sumsE = try execution.sum(.scoreSums) {
+          measurement.balanceLoss += (sumsE * factorsE).sum().item()
+          execution.seeds[.scoreSums] = factorsE
+        }
+        if weights.z > 0, let sum = try execution.sum(.squaredLogSumExp) {
+          measurement.routerZLoss += sum.item() * zFactor
+          execution.seeds[.squaredLogSumExp] = Tensor.full(
+            [], value: .real(zFactor), dtype: .float32)
+        }
+      }
+    }
+  }
+}
+
+extension ScheduleAction {
+  var isBackward: Bool {
+    switch self {
+    case .backward, .recompute: true
+    default: false
+    }
+  }
+}

@@ -1,0 +1,130 @@
+import Foundation
+import Synchronization
+import Torch
+import XTunerCheckpoint
+import XTunerParallel
+
+/// Writes checkpoints in the background, each rank its own part, and gives them their name once all
+/// parts are on the disk.
+///
+/// `submit`, `poll` and `wait` are called by all ranks together, since they agree there. An error of
+/// the background appears in the next of these calls, on every rank; the checkpoint is removed then.
+final class RunCheckpointWriter {
+  /// How far this rank is with the checkpoint under way.
+  private enum Phase: Double {
+    case idle, writing, written, committing, failed
+  }
+
+  private struct State {
+    var phase = Phase.idle
+    var error: (any Error)?
+  }
+
+  /// What the background thread and this one share.
+  private final class Progress: Sendable {
+    let state = Mutex(State())
+    let queue = DispatchQueue(label: "xtuner.checkpoint-writer", qos: .utility)
+
+    /// Runs `body` in the background, in the order of calls.
+    func start(_ first: Phase, then last: Phase, _ body: @escaping @Sendable () throws -> Void) {
+      state.withLock { $0.phase = first }
+      queue.async {
+        do {
+          try body()
+          self.state.withLock { $0.phase = last }
+        } catch {
+          self.state.withLock { $0 = State(phase: .failed, error: error) }
+        }
+      }
+    }
+  }
+
+  private let store: RunCheckpointStore
+  private let mesh: ProcessMesh
+  private let progress = Progress()
+  private var unfinished: UnfinishedCheckpoint?
+  private var contents: RunCheckpointContents?
+
+  init(store: RunCheckpointStore, mesh: ProcessMesh) {
+    self.store = store
+    self.mesh = mesh
+  }
+
+  /// Hands a checkpoint over, after the one before is whole.
+  func submit(_ contents: RunCheckpointContents) throws {
+    try wait()
+    let store = store
+    guard mesh.world.size > 1 else {
+      progress.start(.writing, then: .idle) { try store.write(contents) }
+      return
+    }
+    try begin(contents.step)
+    self.contents = contents
+    let index = mesh.rank
+    progress.start(.writing, then: .written) { try store.writePart(contents, index: index) }
+  }
+
+  /// Looks how far the ranks are, without waiting; once a step.
+  func poll() throws { _ = try advance() }
+
+  /// Waits until everything that was handed over is on the disk, under its name.
+  func wait() throws {
+    // Ranks meet often here, so that one that writes for long keeps no other in a collective.
+    while try !advance() { Thread.sleep(forTimeInterval: 0.01) }
+  }
+
+  /// Rank 0 makes the folder that all write to.
+  private func begin(_ step: Int) throws {
+    let result = Result { mesh.rank == 0 ? try store.begin(step: step) : nil }
+    var flag = 0.0
+    if case .failure = result { flag = 1 }
+    let flags = try mesh.world.gatherValues([flag], label: "begin a checkpoint")
+    unfinished = try result.get()
+    if flags[0][0] != 0 {
+      throw TrainingError(
+        .storage, "rank 0 could not begin a checkpoint; its own message tells why")
+    }
+  }
+
+  /// Goes on where all ranks are ready; true when nothing is under way on any.
+  private func advance() throws -> Bool {
+    let phase = progress.state.withLock { $0.phase }
+    let phases = try mesh.world.gatherValues([phase.rawValue], label: "checkpoint")
+      .map { Phase(rawValue: $0[0]) ?? .failed }
+    if phases.contains(.failed) { try giveUp(phases) }
+    if phases.allSatisfy({ $0 == .written }) { commit() }
+    return phases.allSatisfy { $0 == .idle }
+  }
+
+  private func giveUp(_ phases: [Phase]) throws {
+    progress.queue.sync {}
+    let error = progress.state.withLock { state in
+      defer { state = State() }
+      return state.error
+    }
+    unfinished?.discard()
+    (unfinished, contents) = (nil, nil)
+    if let error { throw error }
+    let failed = phases.indices.filter { phases[$0] == .failed }.map(String.init)
+    throw TrainingError(
+      .storage,
+      """
+      rank \(failed.joined(separator: ", ")) could not write its part of the checkpoint; its own \
+      message tells why
+      """)
+  }
+
+  private func commit() {
+    guard mesh.rank == 0, let unfinished, let contents else {
+      progress.state.withLock { $0.phase = .idle }
+      self.contents = nil
+      return
+    }
+    // Handed over: this thread touches it no more unless the queue has ended.
+    nonisolated(unsafe) let folder = unfinished
+    let count = mesh.world.size
+    progress.start(.committing, then: .idle) { _ = try folder.commit(contents, partCount: count) }
+    self.contents = nil
+    self.unfinished = nil
+  }
+}

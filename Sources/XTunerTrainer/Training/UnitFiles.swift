@@ -1,0 +1,146 @@
+import Torch
+import XTunerCheckpoint
+import XTunerModels
+import XTunerNN
+import XTunerParallel
+
+/// Flat units as files of a run checkpoint: one file a rank and kind of tensor, one tensor a unit.
+enum UnitFiles {
+  /// A kind of tensor with the files that hold it.
+  enum Kind: String, CaseIterable {
+    case weights
+    case firstMoments = "first_moments"
+    case secondMoments = "second_moments"
+
+    func fileName(rank: Int) -> String {
+      let digits = String(rank)
+      return "\(rawValue)-\(String(repeating: "0", count: max(5 - digits.count, 0)))\(digits)"
+        + ".safetensors"
+    }
+
+    /// Whether a file of a checkpoint holds this kind.
+    func isKind(ofFile name: String) -> Bool { name.hasPrefix("\(rawValue)-") }
+  }
+
+  /// A tensor that lies like a unit's own part.
+  struct Part {
+    let unit: FlatUnit
+    let kind: Kind
+    private let resting: RestingTensor
+
+    init(unit: FlatUnit, kind: Kind, tensor: Tensor) {
+      self.init(unit: unit, kind: kind, resting: RestingTensor(tensor, swap: nil))
+    }
+
+    init(unit: FlatUnit, kind: Kind, resting: RestingTensor) {
+      self.unit = unit
+      self.kind = kind
+      self.resting = resting
+    }
+
+    /// Reads or writes the tensor.
+    func use<Result>(_ body: (Tensor) throws -> Result) rethrows -> Result {
+      try resting.use(body)
+    }
+  }
+
+  /// What this rank writes; ranks of other replicas write nothing, their parts are the same.
+  static func contents(
+    _ parts: [Part], mesh: ProcessMesh
+  ) -> (files: [RunCheckpointContents.File], pieces: [RunCheckpointManifest.Piece]) {
+    guard mesh.replicate.index == 0 else { return ([], []) }
+    let kinds = Kind.allCases.filter { kind in parts.contains { $0.kind == kind } }
+    let files = kinds.map { kind in
+      RunCheckpointContents.File(
+        name: kind.fileName(rank: mesh.rank),
+        tensors: parts.filter { $0.kind == kind }.map { part in
+          CheckpointTensor(
+            entry: SafetensorsEntry(
+              name: part.unit.name, dataType: .float32, shape: [part.unit.shardRange.count]),
+            bytes: part.use { HostBytes($0) })
+        })
+    }
+    return (files, parts.flatMap { pieces($0, rank: mesh.rank) })
+  }
+
+  private static func pieces(_ part: Part, rank: Int) -> [RunCheckpointManifest.Piece] {
+    let unit = part.unit
+    return unit.slots.compactMap { slot in
+      let own = slot.range.clamped(to: unit.shardRange)
+      guard !own.isEmpty else { return nil }
+      return RunCheckpointManifest.Piece(
+        unit: unit.name, parameter: slot.parameter.name, file: part.kind.fileName(rank: rank),
+        tensor: unit.name, offset: own.lowerBound - unit.shardRange.lowerBound, length: own.count,
+        dataType: .float32, slice: slot.slice.isWhole ? nil : slot.slice,
+        start: own.lowerBound - slot.offset)
+    }
+  }
+
+  /// Copies what this rank keeps out of a checkpoint of any number of ranks and any mesh.
+  ///
+  /// - Throws: `TrainingError` where a parameter is not there in full.
+  static func load(_ checkpoint: RunCheckpoint, into parts: [Part]) throws {
+    var opened: [String: SafetensorsFile] = [:]
+    for kind in Kind.allCases {
+      let wanted = parts.filter { $0.kind == kind }
+      guard !wanted.isEmpty else { continue }
+      let pieces = Dictionary(
+        grouping: checkpoint.manifest.pieces.filter { kind.isKind(ofFile: $0.file) },
+        by: \.parameter)
+      for part in wanted {
+        try part.use { target in
+          for slot in part.unit.slots {
+            let found = pieces[slot.parameter.name] ?? []
+            try checkCompleteness(found, of: slot.parameter, kind, checkpoint)
+            try copy(found, of: slot.parameter, part.unit, to: target, checkpoint, &opened)
+          }
+        }
+      }
+    }
+  }
+
+  private static func checkCompleteness(
+    _ pieces: [RunCheckpointManifest.Piece], of parameter: Parameter, _ kind: Kind,
+    _ checkpoint: RunCheckpoint
+  ) throws {
+    let count = pieces.reduce(0) { $0 + $1.runs(shape: parameter.shape).elementCount }
+    guard count == parameter.elementCount else {
+      throw TrainingError(
+        .model,
+        """
+        \(checkpoint.path): has \(count) elements of the \(kind.rawValue) of \
+        \(parameter.name), the model has \(parameter.elementCount); the checkpoint is of another \
+        model
+        """)
+    }
+  }
+
+  private static func copy(
+    _ pieces: [RunCheckpointManifest.Piece], of parameter: Parameter, _ unit: FlatUnit,
+    to shard: Tensor, _ checkpoint: RunCheckpoint, _ opened: inout [String: SafetensorsFile]
+  ) throws {
+    let own = unit.ownRuns(of: parameter)
+    for piece in pieces {
+      for run in piece.runs(shape: parameter.shape) {
+        let wanted = own.clamped(toGlobal: run.global..<run.global + run.count)
+        guard !wanted.isEmpty else { continue }
+        let file = try opened[piece.file] ?? checkpoint.open(piece.file)
+        opened[piece.file] = file
+        let source = try file.tensor(piece.tensor)
+        withoutGradients {
+          for target in wanted {
+            shard.narrowed(dim: 0, start: target.local, length: target.count)
+              .copy(
+                from: source.narrowed(
+                  dim: 0, start: run.local + target.global - run.global, length: target.count))
+          }
+        }
+      }
+    }
+  }
+}
+
+extension [ParameterSlice.Run] {
+  /// Elements of all runs.
+  var elementCount: Int { reduce(0) { $0 + $1.count } }
+}
