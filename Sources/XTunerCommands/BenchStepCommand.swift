@@ -66,6 +66,13 @@ package struct BenchStepCommand: EngineCommand {
   @Option(help: "Number type of weights and computation: f32 or bf16.")
   package var dtype = ComputeType.bfloat16
 
+  @Option(
+    name: .customLong("forced-routing"),
+    help: ArgumentHelp(
+      "Choose experts by rule and not by the router, for a known load: uniform or random.",
+      valueName: "rule"))
+  package var forcedRouting: ForcedRoutingRule?
+
   @Option(help: "Layers whose activations are computed again in the backward pass.")
   package var recompute = 0
 

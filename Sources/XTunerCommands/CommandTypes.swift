@@ -8,6 +8,14 @@ package enum ComputeType: String, ExpressibleByArgument, CaseIterable, Sendable 
   case bfloat16 = "bf16"
 }
 
+/// How experts are chosen where the router is not asked.
+package enum ForcedRoutingRule: String, ExpressibleByArgument, CaseIterable, Sendable {
+  /// Every expert gets the same number of tokens.
+  case uniform
+  /// Drawn without repetition, the same in every run.
+  case random
+}
+
 /// When text is coloured.
 package enum ColorMode: String, ExpressibleByArgument, CaseIterable, Sendable {
   /// On a terminal, unless `NO_COLOR` is set.

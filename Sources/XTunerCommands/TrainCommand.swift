@@ -38,6 +38,16 @@ package struct TrainCommand: EngineCommand {
       """)
   package var processCount = 1
 
+  @Option(
+    name: .customLong("trace"),
+    help: ArgumentHelp(
+      """
+      Write a timeline of these steps, of all ranks, to trace.json in the run directory; Perfetto \
+      and chrome://tracing open it.
+      """,
+      valueName: "steps=FIRST..LAST"))
+  package var tracedSteps: String?
+
   @Flag(help: "Print one JSON object about the finished run on standard output.")
   package var json = false
 

@@ -9,7 +9,7 @@ public final class FeedForward: Module {
   public init(_ name: String, hiddenSize: Int, intermediateSize: Int, standardDeviation: Double) {
     self.gateUp = Linear(
       "\(name).gateUp", inputSize: hiddenSize, outputSize: 2 * intermediateSize,
-      standardDeviation: standardDeviation)
+      standardDeviation: standardDeviation, matrixCount: 2)
     self.down = Linear(
       "\(name).down", inputSize: intermediateSize, outputSize: hiddenSize,
       standardDeviation: standardDeviation)

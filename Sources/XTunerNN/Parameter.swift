@@ -39,10 +39,11 @@ public final class Parameter {
     case ones
   }
 
-  /// How an expert's matrix may be cut over the ranks of expert tensor parallelism: `dim` of the
-  /// shape is `blockCount` blocks one after another, and each block is cut into equal parts.
+  /// The blocks that a fused matrix is made of, one after another along a dim.
+  ///
+  /// Expert tensor parallelism cuts each into equal parts; Muon takes each as a matrix.
   public struct TensorSplit: Sendable, Hashable {
-    /// The dim that is cut.
+    /// The dim of the shape that the blocks make up.
     public var dim: Int
     /// Blocks along that dim: 2 for gate and up in one matrix.
     public var blockCount: Int
@@ -66,7 +67,8 @@ public final class Parameter {
   public let kind: Kind
   /// The first values.
   public let initializer: Initializer
-  /// How expert tensor parallelism cuts it; nil where it cannot.
+  /// What it is fused from and how expert tensor parallelism cuts it; nil for one matrix that it
+  /// cannot cut.
   public let tensorSplit: TensorSplit?
   /// The shape of ``value``: that of the whole parameter, or of the experts that this rank has.
   ///

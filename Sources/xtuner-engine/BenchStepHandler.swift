@@ -59,6 +59,12 @@ struct BenchStepHandler {
       embeddingDeviation: command.embeddingDeviation, computeDType: DType(command.dtype))
     var options = TrainingEngine.Options()
     options.recomputedLayerCount = command.recompute
+    options.forcedRouting = command.forcedRouting.map { rule in
+      switch rule {
+      case .uniform: .uniform
+      case .random: .random
+      }
+    }
     engine = TrainingEngine(
       model: model.prepared.model, units: model.prepared.units, options: options)
     // 0.9, 0.95, 1e-8 and 0.1, as in the scripts, are the defaults.

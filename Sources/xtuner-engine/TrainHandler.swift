@@ -1,5 +1,7 @@
 import Foundation
+import Torch
 import XTunerCommands
+import XTunerParallel
 import XTunerTokenizers
 import XTunerTrainer
 
@@ -9,13 +11,14 @@ enum TrainHandler {
     guard command.processCount == 1 else { return try LaunchHandler.run(command) }
     let ranks = try RankEnvironment.detect(ProcessInfo.processInfo.environment)
     try ranks.followLauncher()
+    DeviceMemory.startCounting()
     let configuration = try command.source.load()
     let stopRequest = StopRequest()
     let signals = SignalHandlers(request: stopRequest) { Output.note($0) }
     let outcome = try withExtendedLifetime(signals) {
       try TrainingRun(
         configuration, resume: ResumePolicy(command.resume), stopRequest: stopRequest,
-        environment: ranks
+        environment: ranks, tracedSteps: try command.tracedSteps.map { try traceSteps($0) }
       ).run()
     }
     if ranks.rank > 0 {
@@ -26,6 +29,20 @@ enum TrainHandler {
       try summarize(outcome)
     }
     return outcome.isStopped ? .stopped : .success
+  }
+
+  /// The steps of `--trace steps=10..12`.
+  private static func traceSteps(_ text: String) throws -> TraceSteps {
+    let prefix = "steps="
+    guard text.hasPrefix(prefix) else {
+      throw TrainingError(
+        .usage, "--trace must be steps=FIRST..LAST, such as steps=10..12, is \(text)")
+    }
+    do throws(TraceStepsError) {
+      return try TraceSteps(String(text.dropFirst(prefix.count)))
+    } catch {
+      throw TrainingError(.usage, "--trace \(text): \(error)")
+    }
   }
 
   private static func report(_ outcome: TrainingOutcome) {

@@ -1,6 +1,8 @@
 #include <ATen/ops/empty.h>
+#include <c10/util/Logging.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <thread>
 
@@ -24,10 +26,21 @@ namespace {
 
 std::chrono::milliseconds to_duration(int64_t milliseconds) { return std::chrono::milliseconds(milliseconds); }
 
+/// c10d prints every failure with a page of stack and throws it as well; only what is thrown is for people.
+/// TORCH_CPP_LOG_LEVEL brings the pages back.
+void silence_logging() {
+  static const bool is_silent = [] {
+    if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = c10::GLOG_FATAL;
+    return true;
+  }();
+  (void)is_silent;
+}
+
 }  // namespace
 
 CTStatus ct_store_tcp(const char *host, uint16_t port, bool is_server, int64_t timeout_ms, ct_store **out) {
   return guarded([&] {
+    silence_logging();
     c10d::TCPStoreOptions options;
     options.port = port;
     options.isServer = is_server;

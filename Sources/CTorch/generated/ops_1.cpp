@@ -11,6 +11,7 @@
 #include <ATen/ops/any_ops.h>
 #include <ATen/ops/argmax_ops.h>
 #include <ATen/ops/as_strided_ops.h>
+#include <ATen/ops/baddbmm_ops.h>
 #include <ATen/ops/bmm_ops.h>
 #include <ATen/ops/cat_ops.h>
 #include <ATen/ops/chunk_ops.h>
@@ -28,7 +29,6 @@
 #include <ATen/ops/gather_ops.h>
 #include <ATen/ops/index_select_ops.h>
 #include <ATen/ops/linalg_vector_norm_ops.h>
-#include <ATen/ops/linear_ops.h>
 #include <ATen/ops/logsumexp_ops.h>
 #include <ATen/ops/matmul_ops.h>
 #include <ATen/ops/max_ops.h>
@@ -291,10 +291,10 @@ CTStatus ct_bmm(ct_tensor *input, ct_tensor *mat2, ct_tensor **out) {
   return guarded([&] { *out = new ct_tensor{at::_ops::bmm::call(input->value, mat2->value)}; });
 }
 
-CTStatus ct_mv(ct_tensor *input, ct_tensor *vec, ct_tensor **out) {
-  return guarded([&] { *out = new ct_tensor{at::_ops::mv::call(input->value, vec->value)}; });
+CTStatus ct_baddbmm(ct_tensor *input, ct_tensor *batch1, ct_tensor *batch2, CTScalar beta, CTScalar alpha, ct_tensor **out) {
+  return guarded([&] { *out = new ct_tensor{at::_ops::baddbmm::call(input->value, batch1->value, batch2->value, to_scalar(beta), to_scalar(alpha))}; });
 }
 
-CTStatus ct_linear(ct_tensor *input, ct_tensor *weight, ct_tensor *bias, ct_tensor **out) {
-  return guarded([&] { *out = new ct_tensor{at::_ops::linear::call(input->value, weight->value, to_optional_tensor(bias))}; });
+CTStatus ct_mv(ct_tensor *input, ct_tensor *vec, ct_tensor **out) {
+  return guarded([&] { *out = new ct_tensor{at::_ops::mv::call(input->value, vec->value)}; });
 }

@@ -361,6 +361,9 @@ CTStatus ct_matmul(ct_tensor *input, ct_tensor *other, ct_tensor *_Nullable *_No
 /// aten::bmm(Tensor self, Tensor mat2) -> Tensor
 CTStatus ct_bmm(ct_tensor *input, ct_tensor *mat2, ct_tensor *_Nullable *_Nonnull out);
 
+/// aten::baddbmm(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> Tensor
+CTStatus ct_baddbmm(ct_tensor *input, ct_tensor *batch1, ct_tensor *batch2, CTScalar beta, CTScalar alpha, ct_tensor *_Nullable *_Nonnull out);
+
 /// aten::mv(Tensor self, Tensor vec) -> Tensor
 CTStatus ct_mv(ct_tensor *input, ct_tensor *vec, ct_tensor *_Nullable *_Nonnull out);
 

@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 
 /// What the ranks of a group tell each other, through the store, when an operation fails.
 ///
@@ -22,6 +23,8 @@ final class FailureBoard: Sendable {
   let prefix: String
   private let index: Int
   private let size: Int
+  /// A question to the store that has no answer yet.
+  private let inquiry = Mutex<Answer<Result<String?, CommunicationError>>?>(nil)
 
   private init(store: Store, prefix: String, index: Int, size: Int) {
     self.store = store
@@ -59,8 +62,27 @@ final class FailureBoard: Sendable {
     return board
   }
 
-  /// Why another rank gave up, or nil.
+  /// Why another rank gave up, or nil; nil as well while the store does not answer.
+  ///
+  /// Asks on a thread of its own: a store whose host stands still keeps who asks it for ever, and this
+  /// rank has a time-out to keep.
   func othersFailure() throws(CommunicationError) -> String? {
+    let answer = inquiry.withLock { inquiry in
+      if let inquiry { return inquiry }
+      let answer = Answer<Result<String?, CommunicationError>>()
+      Thread.detachNewThread {
+        answer.set(Result { () throws(CommunicationError) in try self.readOthersFailure() })
+      }
+      inquiry = answer
+      return answer
+    }
+    let patience = Double(Self.pollMilliseconds) / 1000
+    guard let result = answer.wait(until: Date(timeIntervalSinceNow: patience)) else { return nil }
+    inquiry.withLock { $0 = nil }
+    return try result.get()
+  }
+
+  private func readOthersFailure() throws(CommunicationError) -> String? {
     guard try store.contains("\(prefix)/failed") else { return nil }
     let cause = try store.get("\(prefix)/failed", timeout: Self.grace)
     return String(decoding: cause, as: UTF8.self)
@@ -70,7 +92,7 @@ final class FailureBoard: Sendable {
   ///
   /// Bounded even where the store's host stands still.
   func report(_ operation: Operation, cause: String) -> Silence {
-    let answer = Answer()
+    let answer = Answer<Silence>()
     Thread.detachNewThread {
       do throws(CommunicationError) {
         answer.set(.of(try self.silentPlaces(operation, cause)))
@@ -122,18 +144,18 @@ final class FailureBoard: Sendable {
 
   /// A value that another thread sets.
   // `condition` guards `value`.
-  private final class Answer: @unchecked Sendable {
+  private final class Answer<Value: Sendable>: @unchecked Sendable {
     private let condition = NSCondition()
-    private var value: Silence?
+    private var value: Value?
 
-    func set(_ value: Silence) {
+    func set(_ value: Value) {
       condition.withLock {
         self.value = value
         condition.broadcast()
       }
     }
 
-    func wait(until deadline: Date) -> Silence? {
+    func wait(until deadline: Date) -> Value? {
       condition.withLock {
         while value == nil {
           if !condition.wait(until: deadline) { return value }

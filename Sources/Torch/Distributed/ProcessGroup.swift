@@ -170,7 +170,8 @@ public final class ProcessGroup {
     case .storeIsGone:
       code = .peerLost
       message = """
-        \(start) the process that hosts the store is gone, so ranks cannot say who is missing; \
+        \(start) the process that hosts the store is gone or stands still, so ranks cannot say who \
+        is missing; \
         look at the log of rank 0 or of the launcher (\(cause))
         """
     }

@@ -320,13 +320,15 @@ extension Tensor {
     withExtendedLifetime((mat2, self)) { makeTensor("bmm") { ct_bmm(handle, mat2.handle, $0) } }
   }
 
+  /// `aten::baddbmm(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> Tensor`
+  package func addingBatchedMatrixProduct(
+    _ batch1: Tensor, _ batch2: Tensor, beta: Scalar = 1, alpha: Scalar = 1
+  ) -> Tensor {
+    withExtendedLifetime((batch1, batch2, self)) { makeTensor("baddbmm") { ct_baddbmm(handle, batch1.handle, batch2.handle, beta.raw, alpha.raw, $0) } }
+  }
+
   /// `aten::mv(Tensor self, Tensor vec) -> Tensor`
   package func matrixVectorProduct(_ vec: Tensor) -> Tensor {
     withExtendedLifetime((vec, self)) { makeTensor("mv") { ct_mv(handle, vec.handle, $0) } }
-  }
-
-  /// `aten::linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor`
-  package static func linear(_ input: Tensor, weight: Tensor, bias: Tensor? = nil) -> Tensor {
-    withExtendedLifetime((input, weight, bias)) { makeTensor("linear") { ct_linear(input.handle, weight.handle, bias?.handle, $0) } }
   }
 }

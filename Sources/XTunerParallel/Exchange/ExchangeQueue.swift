@@ -11,20 +11,27 @@ public final class ExchangeQueue {
   /// The group whose collectives run here and nowhere else.
   public let group: ProcessGroup
   private let queue: DispatchQueue
+  private let instruments: Instruments
 
   /// A queue for a group.
-  public init(_ group: ProcessGroup) {
+  public init(_ group: ProcessGroup, instruments: Instruments = Instruments()) {
     self.group = group
+    self.instruments = instruments
     queue = DispatchQueue(label: "xtuner.exchange.\(group.name)", qos: .userInitiated)
   }
 
   /// Starts an exchange.
   ///
   /// The tensors that `body` uses must not be changed until the result was waited for.
-  public func submit(_ body: @escaping () throws -> [Tensor]) -> PendingTensors {
-    let pending = PendingTensors()
+  public func submit(
+    _ label: String, _ body: @escaping () throws -> [Tensor]
+  ) -> PendingTensors {
+    let pending = PendingTensors(label: label)
     let job = Job(body: body, pending: pending)
-    queue.async { job.run() }
+    let (instruments, lane) = (instruments, "\(group.name) group")
+    queue.async {
+      instruments.record(label, .exchange, lane: lane) { job.run() }
+    }
     return pending
   }
 
@@ -48,10 +55,16 @@ public final class PendingTensors: @unchecked Sendable {
   private let condition = NSCondition()
   private var result: Result<[Tensor], any Error>?
 
-  init() {}
+  /// What travels, for messages and timelines.
+  let label: String
+
+  init(label: String) { self.label = label }
 
   /// A result that is there.
-  public init(_ tensors: [Tensor]) { result = .success(tensors) }
+  public init(_ tensors: [Tensor]) {
+    label = ""
+    result = .success(tensors)
+  }
 
   /// Waits for the result, or the exchange's error.
   public func wait() throws -> [Tensor] {

@@ -59,7 +59,7 @@ public final class ExpertExchange {
     _ rows: Tensor, countsE: Tensor, known: PendingRoute?, label: String
   ) -> (rows: PendingTensors, route: PendingRoute) {
     let pending = known ?? PendingRoute()
-    let result = queue.submit { [self] in
+    let result = queue.submit(label) { [self] in
       let route: Route
       if let found = pending.route {
         route = found
@@ -74,12 +74,12 @@ public final class ExpertExchange {
 
   /// Sends rows again the way they went: the gradient of ``collect(_:route:label:)``.
   public func resend(_ rows: Tensor, route: PendingRoute, label: String) -> PendingTensors {
-    queue.submit { [self] in [try scatter(rows, route.known, label: label)] }
+    queue.submit(label) { [self] in [try scatter(rows, route.known, label: label)] }
   }
 
   /// Brings the rows of this rank's experts, `[S, D]`, back to their tokens' ranks; `[R, D]`.
   public func collect(_ rows: Tensor, route: PendingRoute, label: String) -> PendingTensors {
-    queue.submit { [self] in [try gatherBack(rows, route.known, label: label)] }
+    queue.submit(label) { [self] in [try gatherBack(rows, route.known, label: label)] }
   }
 
   private func makeRoute(_ countsE: Tensor, label: String) throws -> Route {

@@ -41,7 +41,7 @@ public final class SequenceExchange {
   /// Queries `[t, H, d]`, keys `[t, G, d]` and values `[t, G, v]` become `[T, h, d]`, `[T, g, d]` and
   /// `[T, g, v]`.
   public func toHeads(_ values: [Tensor], tokenCount: Int, label: String) -> PendingTensors {
-    queue.submit { [self] in
+    queue.submit(label) { [self] in
       let (query, key, value) = (values[0], values[1], values[2])
       let counts = Self.slices(tokenCount: tokenCount, count: group.size).map(\.count)
       let own = counts[group.index]
@@ -82,7 +82,7 @@ public final class SequenceExchange {
   public func toHeadsBackward(
     _ gradients: [Tensor], keyValueHeadCount: Int, label: String
   ) -> PendingTensors {
-    queue.submit { [self] in
+    queue.submit(label) { [self] in
       let (query, key, value) = (gradients[0], gradients[1], gradients[2])
       let tokenCount = query.size(0)
       let counts = Self.slices(tokenCount: tokenCount, count: group.size).map(\.count)
@@ -115,7 +115,7 @@ public final class SequenceExchange {
 
   /// The attention's output `[T, h, v]` becomes `[t, H, v]`.
   public func toTokens(_ mixed: Tensor, label: String) -> PendingTensors {
-    queue.submit { [self] in
+    queue.submit(label) { [self] in
       let (tokenCount, heads, size) = (mixed.size(0), mixed.size(1), mixed.size(2))
       let counts = Self.slices(tokenCount: tokenCount, count: group.size).map(\.count)
       let own = counts[group.index]
@@ -135,7 +135,7 @@ public final class SequenceExchange {
   public func toTokensBackward(
     _ gradient: Tensor, tokenCount: Int, label: String
   ) -> PendingTensors {
-    queue.submit { [self] in
+    queue.submit(label) { [self] in
       let (own, allHeads, size) = (gradient.size(0), gradient.size(1), gradient.size(2))
       let heads = allHeads / group.size
       let counts = Self.slices(tokenCount: tokenCount, count: group.size).map(\.count)

@@ -8,18 +8,24 @@ public final class StageExchanges {
   private let experts: ExpertExchange?
   private let sequence: SequenceExchange?
 
+  let instruments: Instruments
+
   /// The exchanges of a mesh, each group on a thread of its own.
-  public init(_ mesh: ProcessMesh) {
+  public init(_ mesh: ProcessMesh, instruments: Instruments = Instruments()) {
+    self.instruments = instruments
     experts =
       mesh.expert.size > 1
       ? ExpertExchange(
-        ExchangeQueue(mesh.expert), expertDegree: mesh.layout.expert,
+        ExchangeQueue(mesh.expert, instruments: instruments), expertDegree: mesh.layout.expert,
         tensorDegree: mesh.layout.expertTensor) : nil
-    sequence = mesh.sequence.size > 1 ? SequenceExchange(ExchangeQueue(mesh.sequence)) : nil
+    sequence =
+      mesh.sequence.size > 1
+      ? SequenceExchange(ExchangeQueue(mesh.sequence, instruments: instruments)) : nil
   }
 
   /// No exchange: one rank.
   public init() {
+    instruments = Instruments()
     experts = nil
     sequence = nil
   }

@@ -126,16 +126,20 @@ public final class BlockExecution {
     switch values[name] {
     case .here(let tensor): return tensor
     case .travelling(let pending, let index):
-      let tensor = try pending.wait()[index]
+      let tensor = try arrived(pending)[index]
       arrivedShapes[name] = (tensor.shape, tensor.dtype)
       values[name] = .here(tensor)
       return tensor
     case .swapped(let swapped):
-      let tensor = swapped.wait()
+      let tensor = exchanges.instruments.wait(for: .swap, "\(block.name) input") { swapped.wait() }
       values[name] = .here(tensor)
       return tensor
     case nil: preconditionFailure("\(block.name): no stage made '\(name)'")
     }
+  }
+
+  private func arrived(_ pending: PendingTensors) throws -> [Tensor] {
+    try exchanges.instruments.wait(for: .exchange, pending.label) { try pending.wait() }
   }
 
   /// Whether a value must wait for the stages that run again.
@@ -236,7 +240,7 @@ public final class BlockExecution {
   private func gradient(_ name: StageValue) throws -> Tensor? {
     switch gradientOf[name] {
     case .here(let tensor): return tensor
-    case .travelling(let pending, let index): return try pending.wait()[index]
+    case .travelling(let pending, let index): return try arrived(pending)[index]
     case .swapped, nil: return nil
     }
   }

@@ -8,9 +8,12 @@ public import Torch
 public final class HostSwap {
   private let queue = DispatchQueue(label: "xtuner.swap", qos: .userInitiated)
   private let pool = HostBufferPool()
+  private let instruments: Instruments
 
   /// No buffer yet.
-  public init() {}
+  public init(instruments: Instruments = Instruments()) {
+    self.instruments = instruments
+  }
 
   /// Bytes of all host buffers.
   public var hostByteCount: Int { pool.byteCount }
@@ -20,14 +23,16 @@ public final class HostSwap {
   public func out(_ tensor: Tensor) -> SwappedTensor {
     let swapped = SwappedTensor(
       tensor.contiguous(), buffer: pool.take(tensor.byteCount), pool: pool)
-    queue.async { swapped.copyOut() }
+    let instruments = instruments
+    queue.async { instruments.record("out", .swap, lane: "swap") { swapped.copyOut() } }
     return swapped
   }
 
   /// Starts to copy it back.
   public func back(_ swapped: SwappedTensor) {
     swapped.startReturn()
-    queue.async { swapped.copyBack() }
+    let instruments = instruments
+    queue.async { instruments.record("back", .swap, lane: "swap") { swapped.copyBack() } }
   }
 }
 

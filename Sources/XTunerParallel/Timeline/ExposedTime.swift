@@ -34,7 +34,8 @@ public final class ExposedTime: Sendable {
     defer {
       let end = clock()
       add(nanoseconds: end - start, to: category)
-      if let timeline {
+      // What was there already is no wait.
+      if let timeline, end - start >= 1000 {
         let text = name()
         timeline.add(
           TraceEvent(

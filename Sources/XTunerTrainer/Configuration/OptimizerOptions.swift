@@ -4,6 +4,8 @@ public struct OptimizerOptions: Sendable, Equatable {
   public enum Name: String, Sendable, CaseIterable {
     /// Adam with decoupled weight decay.
     case adamw
+    /// Orthogonalised momentum for matrices, AdamW for all other parameters.
+    case muon
   }
 
   /// Decay rates of AdamW's two running means.
@@ -30,6 +32,12 @@ public struct OptimizerOptions: Sendable, Equatable {
   public var betas = Betas(first: 0.9, second: 0.95)
   /// Added to the denominator of the update.
   public var epsilon = 1e-8
+  /// Decay rate of Muon's running mean of gradients.
+  public var momentum = 0.95
+  /// Whether Muon's direction looks one step ahead of the mean.
+  public var usesNesterov = true
+  /// Newton-Schulz steps that orthogonalise a matrix.
+  public var newtonSchulzSteps = 5
   /// Whether norms and biases decay too.
   public var decaysNorms = false
   /// Whether the embedding and the head decay too.
@@ -43,7 +51,14 @@ extension OptimizerOptions: ConfigurationSection {
   static let summary = "How gradients change the weights."
 
   static let fields: [ConfigurationField<Self>] = [
-    .init("name", \.name, .choice(), "The update rule."),
+    .init(
+      "name", \.name, .choice(),
+      """
+      The update rule. muon moves each matrix, also each expert's, by its orthogonalised momentum, \
+      scaled so that AdamW's learning rate and weight decay suit it; embeddings, the head, norms, \
+      biases and routers go by AdamW. It keeps one number an element of a matrix where AdamW \
+      keeps two.
+      """),
     .init(
       "learning_rate", \.learningRate, .number(.positive),
       """
@@ -60,11 +75,55 @@ extension OptimizerOptions: ConfigurationSection {
       "epsilon", \.epsilon, .number(.positive),
       "Added to the root of the mean squared gradient in the update."),
     .init(
+      "momentum", \.momentum, .number(.belowOne),
+      "muon: decay rate of the running mean of a matrix's gradients."),
+    .init(
+      "nesterov", \.usesNesterov, .flag,
+      "muon: whether the direction looks one step ahead of the running mean."),
+    .init(
+      "newton_schulz_steps", \.newtonSchulzSteps, .integer(atLeast: 1),
+      "muon: steps that orthogonalise a matrix; 5 bring its singular values to about 1."),
+    .init(
       "decay_norms", \.decaysNorms, .flag, "Whether norm weights and biases decay too."),
     .init(
       "decay_embeddings", \.decaysEmbeddings, .flag,
       "Whether the embedding and the output head decay too."),
   ]
+}
+
+extension OptimizerOptions {
+  /// Rejects what is not for the update rule, and what Muon cannot do.
+  func check(_ problems: inout ConfigurationProblems, parallel: ParallelOptions) {
+    switch name {
+    case .adamw:
+      let defaults = OptimizerOptions()
+      let options = [
+        ("momentum", momentum == defaults.momentum),
+        ("nesterov", usesNesterov == defaults.usesNesterov),
+        ("newton_schulz_steps", newtonSchulzSteps == defaults.newtonSchulzSteps),
+      ]
+      for (key, isDefault) in options {
+        problems.check(
+          "optimizer.\(key)", involving: ["optimizer.name"], isDefault,
+          "is for optimizer.name muon, which is \(name.rawValue)")
+      }
+    case .muon:
+      problems.check(
+        "optimizer.name", involving: ["parallel.expert_tensor"], parallel.expertTensor == 1,
+        """
+        muon needs whole matrices, which parallel.expert_tensor (\(parallel.expertTensor)) cuts; \
+        set that to 1 and use parallel.expert, or take adamw
+        """)
+    }
+  }
+}
+
+extension NumberRange {
+  /// A decay rate.
+  fileprivate static let belowOne = NumberRange(
+    description: "from 0 to below 1",
+    schema: [.init("minimum", .integer(0)), .init("exclusiveMaximum", .integer(1))]
+  ) { $0 >= 0 && $0 < 1 }
 }
 
 extension ValueType where Value == OptimizerOptions.Betas {

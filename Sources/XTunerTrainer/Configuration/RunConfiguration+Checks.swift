@@ -5,6 +5,7 @@ extension RunConfiguration {
     checkData(&problems)
     checkTraining(&problems)
     checkSchedule(&problems)
+    optimizer.check(&problems, parallel: parallel)
     problems.check(
       "evaluation.every_steps", evaluation.everySteps == nil || hasEvaluationData,
       "needs held-out data; give data.evaluation or data.validation_split")

@@ -3,13 +3,16 @@ import Foundation
 
 extension RunConfiguration {
   /// One option whose value differs between two configurations.
-  public struct Difference: Sendable, Equatable {
+  public struct Difference: Sendable, Equatable, CustomStringConvertible {
     /// Dotted path of the option.
     public var keyPath: String
     /// The value in the other configuration, as YAML on one line.
     public var old: String
     /// The value in this configuration, as YAML on one line.
     public var new: String
+
+    /// The option with both values.
+    public var description: String { "\(keyPath) was \(old), is \(new)" }
   }
 
   /// The resolved configuration as YAML that loads to an equal value.

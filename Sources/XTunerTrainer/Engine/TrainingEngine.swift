@@ -36,14 +36,17 @@ package final class TrainingEngine {
   let exchanges: StageExchanges
   let crossEntropy: LinearCrossEntropy
   let layerPlans: [LayerPlan]
-  let swap = HostSwap()
+  /// How the time of steps is measured.
+  package let instruments = Instruments()
+  let swap: HostSwap
 
   package init(model: CausalLanguageModel, units: ModelUnits, options: Options = Options()) {
     self.model = model
     self.units = units
     self.options = options
     self.mesh = units.mesh
-    let exchanges = StageExchanges(units.mesh)
+    let exchanges = StageExchanges(units.mesh, instruments: instruments)
+    self.swap = HostSwap(instruments: instruments)
     self.exchanges = exchanges
     self.crossEntropy = LinearCrossEntropy(chunkSize: options.chunkSize, zLoss: options.zLoss)
     self.layerPlans = model.layers.enumerated().map { index, layer in
@@ -111,8 +114,14 @@ package final class TrainingEngine {
       try pass.run(
         schedule(isFirstRound: round == 0, isLastRound: round == roundCount - 1), &measurement)
     }
-    for block in units.blocks { try block.finishReduction() }
-    for unit in units.all { try unit.finishReplicas() }
+    try instruments.wait(for: .reduce, "gradients") {
+      for block in units.blocks { try block.finishReduction() }
+      for unit in units.all { try unit.finishReplicas() }
+    }
+    let waits = instruments.exposed.take()
+    measurement.communicationSeconds = [.gather, .reduce, .exchange].reduce(0) {
+      $0 + (waits[$1] ?? 0)
+    }
     measurement.replaceSums(by: try mesh.world.gatherValues(measurement.sums, label: "measured"))
     return measurement
   }

@@ -26,6 +26,8 @@ final class TrainingRound {
   private var reducing: [Int] = []
   private var swapping: [BlockExecution] = []
   private var isEmbeddingDone = false
+  /// Gathers and reductions under way, for timelines.
+  private var spans: [String: TraceSpan] = [:]
   private var counts: (table: Tensor, work: Work)?
 
   private var model: CausalLanguageModel { engine.model }
@@ -64,8 +66,12 @@ final class TrainingRound {
     var turn: ContinuousClock.Instant?
     for action in schedule.actions {
       if turn == nil && action.isBackward { turn = clock.now }
-      try perform(action, &measurement)
+      let timeline = action.computes ? engine.instruments.timeline : nil
+      try timeline.record(schedule.line(action), .compute, lane: "schedule") {
+        try perform(action, &measurement)
+      }
     }
+    for block in reducing { try waitForReduction(blocks[block]) }
     let end = clock.now
     measurement.forwardSeconds += ((turn ?? end) - start).seconds
     measurement.backwardSeconds += (end - (turn ?? end)).seconds
@@ -82,11 +88,13 @@ final class TrainingRound {
 
   private func perform(_ action: ScheduleAction, _ measurement: inout StepMeasurement) throws {
     switch action {
-    case .gather(let block): try blocks[block].gather()
+    case .gather(let block):
+      begin("gather", .gather, blocks[block])
+      try blocks[block].gather()
     case .release(let block): try blocks[block].release()
     case .reduce(let block): try reduce(block)
     case .embed(let batch):
-      try blocks[0].waitUntilGathered()
+      try waitForGather(blocks[0])
       hidden[batch] = withoutGradients { model.embedding(tokens[batch]) }
     case .forward(let block, let stages, let batch): try forward(block, stages, batch)
     case .swapOut(let block, let batch): try swapOut(execution(block, batch))
@@ -94,7 +102,7 @@ final class TrainingRound {
     case .countRows: try countRows()
     case .loss(let batch): try loss(batch, &measurement)
     case .recompute(let block, let stages, let batch):
-      try blocks[block].waitUntilGathered()
+      try waitForGather(blocks[block])
       try execution(block, batch).recompute(stages)
     case .backward(let block, let stages, let batch):
       try finishCounting(&measurement)
@@ -110,6 +118,31 @@ final class TrainingRound {
     return execution
   }
 
+  private func waitForGather(_ block: UnitGroup) throws {
+    guard block.isSharded else { return }
+    try engine.instruments.wait(for: .gather, block.name) { try block.waitUntilGathered() }
+    end("gather", block)
+  }
+
+  private func waitForReduction(_ block: UnitGroup) throws {
+    guard block.isSharded else { return }
+    try engine.instruments.wait(for: .reduce, block.name) { try block.finishReduction() }
+    end("reduce", block)
+  }
+
+  private func begin(_ action: String, _ category: TraceCategory, _ block: UnitGroup) {
+    guard let timeline = engine.instruments.timeline else { return }
+    let name = "\(action) \(block.name)"
+    spans[name] = timeline.begin(name, category, lane: action)
+  }
+
+  private func end(_ action: String, _ block: UnitGroup) {
+    guard !spans.isEmpty, let span = spans.removeValue(forKey: "\(action) \(block.name)") else {
+      return
+    }
+    engine.instruments.timeline?.end(span)
+  }
+
   private func takeHidden(_ batch: Int) -> Tensor {
     guard let tensor = hidden[batch] else { preconditionFailure("micro-batch \(batch) is nowhere") }
     hidden[batch] = nil
@@ -119,7 +152,7 @@ final class TrainingRound {
   // MARK: Layers
 
   private func forward(_ block: Int, _ stages: Range<Int>, _ batch: Int) throws {
-    try blocks[block].waitUntilGathered()
+    try waitForGather(blocks[block])
     let execution = execution(block, batch)
     if stages.lowerBound == 0 { execution.enter(takeHidden(batch)) }
     try execution.forward(stages)
@@ -131,8 +164,8 @@ final class TrainingRound {
 
   private func backward(_ block: Int, _ stages: Range<Int>, _ batch: Int) throws {
     let group = blocks[block]
-    try group.waitUntilGathered()
-    try group.finishReduction()
+    try waitForGather(group)
+    try waitForReduction(group)
     let execution = execution(block, batch)
     if stages.upperBound == execution.block.stages.count {
       execution.enterBackward(takeHidden(batch))
@@ -148,11 +181,12 @@ final class TrainingRound {
 
   private func reduce(_ block: Int) throws {
     let isComplete = isLast && (block > 0 || isEmbeddingDone)
-    try blocks[block].finishReduction()
+    try waitForReduction(blocks[block])
+    begin("reduce", .reduce, blocks[block])
     try blocks[block].reduce(wire: engine.options.gradientWire, isLast: isComplete)
     reducing.append(block)
     while reducing.count > Self.reductionLimit {
-      try blocks[reducing.removeFirst()].finishReduction()
+      try waitForReduction(blocks[reducing.removeFirst()])
     }
   }
 
@@ -164,7 +198,7 @@ final class TrainingRound {
 
   private func embedBackward(_ batch: Int) throws {
     let gradientTD = takeHidden(batch)
-    try blocks[0].finishReduction()
+    try waitForReduction(blocks[0])
     let weight = model.embedding.weight
     withoutGradients {
       engine.units.unit(of: weight).accumulator(of: weight)
@@ -179,8 +213,8 @@ final class TrainingRound {
   private func loss(_ batch: Int, _ measurement: inout StepMeasurement) throws {
     let head = model.head
     let projectionUnit = engine.units.unit(of: head.projection)
-    try blocks[blocks.count - 1].waitUntilGathered()
-    try projectionUnit.waitUntilGathered()
+    try waitForGather(blocks[blocks.count - 1])
+    if head.weight == nil { try waitForGather(blocks[0]) }
     let targets = batches[batch].targets(divisor: divisor)
     let leafTD = takeHidden(batch).leaf()
     guard isTraining else {
@@ -189,8 +223,8 @@ final class TrainingRound {
       ).item()
       return
     }
-    try blocks[blocks.count - 1].finishReduction()
-    try projectionUnit.finishReduction()
+    try waitForReduction(blocks[blocks.count - 1])
+    if head.weight == nil { try waitForReduction(blocks[0]) }
     let normalizedTD = withGradientRecording(true) { head.norm(leafTD) }
     let result = engine.crossEntropy.lossAndGradient(
       hiddenTD: normalizedTD.detached(), headVD: head.projection.value, targets: targets,
@@ -226,7 +260,7 @@ final class TrainingRound {
   private func finishCounting(_ measurement: inout StepMeasurement) throws {
     guard let (table, work) = counts else { return }
     counts = nil
-    try work.wait()
+    try engine.instruments.wait(for: .reduce, "rows of experts") { try work.wait() }
     let layers = model.layers.indices.filter { model.layers[$0].expertCount != nil }
     measurement.add(
       expertCounts: layers.indices.map { table.selected(dim: 0, index: $0).integers() })
@@ -256,6 +290,14 @@ final class TrainingRound {
 }
 
 extension ScheduleAction {
+  /// Whether it is work of its own and does not only start something.
+  var computes: Bool {
+    switch self {
+    case .embed, .forward, .loss, .recompute, .backward, .embedBackward: true
+    case .gather, .release, .reduce, .swapOut, .swapIn, .countRows: false
+    }
+  }
+
   var isBackward: Bool {
     switch self {
     case .backward, .recompute: true

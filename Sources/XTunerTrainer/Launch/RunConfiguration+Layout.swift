@@ -19,7 +19,10 @@ extension RunConfiguration {
     for problem in model.problems(of: layout) where !found.contains(problem) {
       found.append(problem)
     }
-    guard !found.isEmpty else { return layout }
+    guard !found.isEmpty else {
+      try checkMicroBatches(layout)
+      return layout
+    }
     let nearest = ParallelLayout.nearest(to: layout) { model.problems(of: $0).isEmpty }
     let hint = """
       nearest layouts for \(worldSize) process\(worldSize == 1 ? "" : "es"): \
@@ -28,6 +31,22 @@ extension RunConfiguration {
     found[found.count - 1].reason += "; \(hint)"
     throw ConfigurationError(
       file: locations.file, problems: found.map { self.problem(at: $0.key, $0.reason) })
+  }
+}
+
+extension RunConfiguration {
+  /// A step must have a micro-batch for every rank that reads data and every interleaved place.
+  private func checkMicroBatches(_ layout: ParallelLayout) throws(ConfigurationError) {
+    let count = training.packsPerStep / training.microBatchPacks
+    let needed = layout.dataRankCount * parallel.interleave
+    guard count < needed else { return }
+    let reason = """
+      must be at least \(needed * training.microBatchPacks): \(layout.dataRankCount) processes \
+      read data, with parallel.interleave \(parallel.interleave) and training.micro_batch_packs \
+      \(training.microBatchPacks); is \(training.packsPerStep)
+      """
+    throw ConfigurationError(
+      file: locations.file, problems: [problem(at: "training.packs_per_step", reason)])
   }
 }
 

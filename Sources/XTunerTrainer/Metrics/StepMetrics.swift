@@ -20,8 +20,16 @@ public struct StepMetrics: Sendable, Equatable {
   public var modelFlopsUtilization: Double?
   /// Highest memory use so far in bytes.
   public var memoryPeakBytes: Int?
+  /// Highest memory of tensors so far in bytes, on the rank that has most.
+  public var tensorPeakBytes: Int?
   /// Seconds that the step waited for data.
   public var dataSeconds: Double
+  /// Seconds that ranks waited for communication, on average over ranks; `nil` for one rank.
+  public var communicationSeconds: Double?
+  /// Predicted work of the ranks that have most, over the mean; `nil` for one rank.
+  public var predictedImbalance: Double?
+  /// Seconds of computing of the rank that took longest, over the mean; `nil` for one rank.
+  public var measuredImbalance: Double?
   /// MoE: `(max - mean) / mean` of expert loads, averaged over layers.
   public var maxViolation: Double?
   /// MoE: the balance loss, with its factor.
@@ -53,7 +61,9 @@ public struct StepMetrics: Sendable, Equatable {
   public init(
     step: Int, loss: Double, gradientNorm: Double, learningRate: Double, tokens: Int,
     lossTokens: Int, tokensPerSecond: Double, stepSeconds: Double,
-    modelFlopsUtilization: Double? = nil, memoryPeakBytes: Int? = nil, dataSeconds: Double = 0,
+    modelFlopsUtilization: Double? = nil, memoryPeakBytes: Int? = nil,
+    tensorPeakBytes: Int? = nil, dataSeconds: Double = 0, communicationSeconds: Double? = nil,
+    predictedImbalance: Double? = nil, measuredImbalance: Double? = nil,
     maxViolation: Double? = nil, balanceLoss: Double? = nil, routerZLoss: Double? = nil,
     zLoss: Double? = nil, isSkipped: Bool = false, sourceLosses: [NamedValue] = []
   ) {
@@ -67,7 +77,11 @@ public struct StepMetrics: Sendable, Equatable {
     self.stepSeconds = stepSeconds
     self.modelFlopsUtilization = modelFlopsUtilization
     self.memoryPeakBytes = memoryPeakBytes
+    self.tensorPeakBytes = tensorPeakBytes
     self.dataSeconds = dataSeconds
+    self.communicationSeconds = communicationSeconds
+    self.predictedImbalance = predictedImbalance
+    self.measuredImbalance = measuredImbalance
     self.maxViolation = maxViolation
     self.balanceLoss = balanceLoss
     self.routerZLoss = routerZLoss
@@ -90,7 +104,11 @@ public struct StepMetrics: Sendable, Equatable {
     line.add("step_seconds", stepSeconds)
     line.add("mfu", modelFlopsUtilization)
     line.add("memory_peak_bytes", memoryPeakBytes)
+    if let tensorPeakBytes { line.add("tensor_peak_bytes", tensorPeakBytes) }
     line.add("data_seconds", dataSeconds)
+    if let communicationSeconds { line.add("communication_seconds", communicationSeconds) }
+    if let predictedImbalance { line.add("imbalance_predicted", predictedImbalance) }
+    if let measuredImbalance { line.add("imbalance_measured", measuredImbalance) }
     if let maxViolation { line.add("max_violation", maxViolation) }
     if let balanceLoss { line.add("balance_loss", balanceLoss) }
     if let routerZLoss { line.add("router_z_loss", routerZLoss) }

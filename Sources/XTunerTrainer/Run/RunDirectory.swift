@@ -23,6 +23,10 @@ public struct RunLayout: Sendable, Equatable {
     let digits = String(rank)
     return path("logs/rank-\(String(repeating: "0", count: max(0, 5 - digits.count)))\(digits).log")
   }
+  /// The timelines of traced steps, one file a rank.
+  public var traces: String { path("traces") }
+  /// The timelines of all ranks in one file.
+  public var trace: String { path("trace.json") }
   /// Held while a process trains here.
   public var lock: String { path("run.lock") }
   /// The checkpoints, one folder each.

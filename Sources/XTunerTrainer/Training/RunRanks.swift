@@ -58,6 +58,11 @@ final class RunRanks {
       : ProgressReporter(style: .quiet, totalSteps: totalSteps, output: { _ in })
   }
 
+  /// The sum over ranks.
+  func sum(_ value: Double) throws -> Double {
+    try mesh.world.gatherValues([value], label: "sum").reduce(0) { $0 + $1[0] }
+  }
+
   /// Whether any rank was asked to stop.
   func agreeOnStop(_ request: StopRequest) throws -> Bool {
     guard count > 1 else { return request.isRequested }

@@ -3,13 +3,26 @@ import Torch
 import XTunerCheckpoint
 import XTunerData
 import XTunerModels
+import XTunerParallel
 public import XTunerTokenizers
 
 extension TrainingRun {
   func stepMetrics(
-    _ measured: StepMeasurement, norm: Double, rate: Double, seconds: Double, dataSeconds: Double,
-    isSkipped: Bool
-  ) -> StepMetrics {
+    _ measured: StepMeasurement, _ prediction: StepPrediction, norm: Double, rate: Double,
+    seconds: Double, dataSeconds: Double, isSkipped: Bool
+  ) throws -> StepMetrics {
+    let computing =
+      measured.forwardSeconds + measured.backwardSeconds - measured.communicationSeconds
+    let ranks = try ranks.mesh.world.gatherValues(
+      [
+        computing, measured.communicationSeconds, Double(Throughput.peakMemoryBytes() ?? 0),
+        Double(DeviceMemory.peakByteCount),
+      ], label: "rank metrics")
+    func mean(_ index: Int) -> Double {
+      ranks.reduce(0) { $0 + $1[index] } / Double(ranks.count)
+    }
+    func largest(_ index: Int) -> Double { ranks.map { $0[index] }.max() ?? 0 }
+    let isAlone = ranks.count == 1
     let tokens = Double(measured.tokenCount)
     let operations =
       tokens
@@ -21,7 +34,11 @@ extension TrainingRun {
       tokens: measured.tokenCount, lossTokens: measured.lossTokenCount,
       tokensPerSecond: tokens / seconds, stepSeconds: seconds,
       modelFlopsUtilization: operations / seconds / peakRate,
-      memoryPeakBytes: Throughput.peakMemoryBytes(), dataSeconds: dataSeconds,
+      memoryPeakBytes: Int(largest(2)), tensorPeakBytes: Int(largest(3)),
+      dataSeconds: dataSeconds,
+      communicationSeconds: isAlone ? nil : mean(1),
+      predictedImbalance: isAlone ? nil : prediction.spread,
+      measuredImbalance: isAlone ? nil : largest(0) / max(mean(0), 1e-9),
       maxViolation: measured.maximumViolation,
       balanceLoss: hasExperts ? measured.balanceLoss : nil,
       routerZLoss: configuration.loss.routerZLoss > 0 ? measured.routerZLoss : nil,

@@ -164,6 +164,44 @@ extension AdamW {
   }
 }
 
+extension OptimizerOptions {
+  /// The update rule with moments of zeros for `units`.
+  func makeOptimizer(_ units: [FlatUnit], swap: HostSwap?) -> any Optimizer {
+    switch name {
+    case .adamw: AdamW(units, options: AdamW.Options(self), swap: swap)
+    case .muon: Muon(units, options: Muon.Options(self), swap: swap)
+    }
+  }
+}
+
+extension Muon: Optimizer {
+  /// What a checkpoint holds of the units.
+  func checkpointParts(includesMoments: Bool) -> [UnitFiles.Part] {
+    states.flatMap { state -> [UnitFiles.Part] in
+      var parts = [UnitFiles.Part(unit: state.unit, kind: .weights, tensor: state.unit.weights)]
+      guard includesMoments else { return parts }
+      parts.append(.init(unit: state.unit, kind: .firstMoments, resting: state.first))
+      if let second = state.second {
+        parts.append(
+          .init(
+            unit: state.unit, kind: .secondMoments, resting: second,
+            packing: state.plan.rest.map(\.slot)))
+      }
+      return parts
+    }
+  }
+}
+
+extension Muon.Options {
+  init(_ options: OptimizerOptions) {
+    self.init()
+    momentum = options.momentum
+    usesNesterov = options.usesNesterov
+    newtonSchulz = NewtonSchulz(stepCount: options.newtonSchulzSteps)
+    adamW = AdamW.Options(options)
+  }
+}
+
 extension AdamW.Options {
   init(_ options: OptimizerOptions) {
     self.init()

@@ -4,7 +4,7 @@ import XTunerCheckpoint
 import XTunerData
 import XTunerModels
 import XTunerNN
-import XTunerParallel
+public import XTunerParallel
 public import XTunerTokenizers
 
 /// One run of `xtuner train`: data, model, steps, evaluation, checkpoints and export.
@@ -23,7 +23,7 @@ public final class TrainingRun {
   let data: PreparedData
   let prepared: PreparedModel
   let engine: TrainingEngine
-  let optimizer: AdamW
+  let optimizer: any Optimizer
   let loader: DataLoader
   let evaluationLoader: EvaluationLoader?
   let stepCount: Int
@@ -34,7 +34,10 @@ public final class TrainingRun {
   let progress: ProgressReporter
   let metrics: MetricsWriter?
   let tensorBoard: TensorBoardWriter?
+  /// FLOP/s of all ranks at best.
   let peakRate: Double
+  let cost: StepCost
+  let trace: TraceWriter?
 
   var step = 0
   var skippedCount = 0
@@ -44,9 +47,16 @@ public final class TrainingRun {
   /// Prepares everything: nothing is trained yet, but all that can fail early has been tried.
   ///
   /// Every rank makes its run at the same time; `environment` says which one this is.
+  ///
+  /// - Parameters:
+  ///   - configuration: What to train.
+  ///   - resume: What to do with a run that is in the directory already.
+  ///   - stopRequest: The wish to end it early.
+  ///   - environment: This process's place among the ranks.
+  ///   - tracedSteps: Steps of which a timeline is written.
   public init(
     _ configuration: RunConfiguration, resume: ResumePolicy, stopRequest: StopRequest,
-    environment: RankEnvironment = .single
+    environment: RankEnvironment = .single, tracedSteps: TraceSteps? = nil
   ) throws {
     self.configuration = configuration
     self.stopRequest = stopRequest
@@ -94,9 +104,8 @@ public final class TrainingRun {
     prepared = PreparedModel(
       modelConfiguration, computeDType: computeDType, isTrained: true, mesh: ranks.mesh,
       decays: { optimizerOptions.decays($0) })
-    optimizer = AdamW(
-      prepared.units.all, options: AdamW.Options(optimizerOptions),
-      swap: configuration.training.swapsOptimizer ? HostSwap() : nil)
+    optimizer = optimizerOptions.makeOptimizer(
+      prepared.units.all, swap: configuration.training.swapsOptimizer ? HostSwap() : nil)
     engine = TrainingEngine(
       model: prepared.model, units: prepared.units,
       options: TrainingEngine.Options(configuration, layerCount: prepared.model.layers.count))
@@ -112,7 +121,13 @@ public final class TrainingRun {
         ? try TensorBoardWriter(folder: layout.tensorboard, resumingAfter: resumedStep) : nil
     }
     progress = ranks.reporter(configuration.logging, totalSteps: stepCount)
-    peakRate = Throughput.matrixProductPeak(dtype: computeDType)
+    peakRate = try ranks.sum(Throughput.matrixProductPeak(dtype: computeDType))
+    cost = StepCost(
+      modelConfiguration, recomputedLayerCount: engine.options.recomputedLayerCount)
+    let stepCount = stepCount
+    trace = try tracedSteps.map {
+      try TraceWriter($0, ranks: ranks, layout: layout, stepCount: stepCount)
+    }
     try ranks.agree("load the weights") { try prepareWeights(checkpoint) }
     try ranks.agree("write the configuration") { try directory?.write(configuration) }
     try noteStart(checkpoint)
@@ -125,10 +140,14 @@ public final class TrainingRun {
     while step < stepCount && !isStopping {
       let clock = ContinuousClock()
       let start = clock.now
-      let packs = try loader.nextStep()
+      engine.instruments.timeline = trace?.recorder(step: step + 1)
+      let packs = try engine.instruments.timeline.record("next step", .data, lane: "schedule") {
+        try loader.nextStep()
+      }
       if packs.isEmpty { break }
       let dataSeconds = (clock.now - start).seconds
       let report = try trainStep(packs, dataSeconds: dataSeconds, start: start)
+      try trace?.finish(step: step, isLast: step == stepCount || isStopping)
       finalLoss = report.loss
       try record(report)
       let isLast = step == stepCount
@@ -174,11 +193,14 @@ public final class TrainingRun {
         template and the loss flags with `xtuner data inspect`
         """)
     }
-    let batches = ownMicroBatches(packs)
+    let (batches, prediction) = ownMicroBatches(packs)
     let measured = try engine.accumulateGradients(batches)
     step += 1
     let rate = schedule.learningRate(step: step)
-    let gradientNorm = try GradientNorm(prepared.units)
+    let timeline = engine.instruments.timeline
+    let gradientNorm = try timeline.record("gradient norm", .optimizer, lane: "schedule") {
+      try GradientNorm(prepared.units)
+    }
     let norm = gradientNorm.value
     let isSkipped = try skips(
       norm: norm, nonFiniteUnit: gradientNorm.nonFiniteUnit, loss: measured.loss)
@@ -186,34 +208,39 @@ public final class TrainingRun {
       let limit = configuration.training.maxGradientNorm ?? .infinity
       // 1e-6 as in torch.nn.utils.clip_grad_norm_.
       let scale = limit.isFinite ? min(1, limit / (norm + 1e-6)) : 1
-      optimizer.step(learningRate: rate, gradientScale: scale)
+      try timeline.record("update", .optimizer, lane: "schedule") {
+        try optimizer.step(learningRate: rate, gradientScale: scale)
+      }
     }
     let seconds = (ContinuousClock.now - start).seconds
-    return stepMetrics(
-      measured, norm: norm, rate: rate, seconds: seconds, dataSeconds: dataSeconds,
+    return try stepMetrics(
+      measured, prediction, norm: norm, rate: rate, seconds: seconds, dataSeconds: dataSeconds,
       isSkipped: isSkipped)
   }
 
   /// The micro-batches that this rank computes, in their order.
-  private func ownMicroBatches(_ packs: [Pack]) -> [MicroBatch] {
+  private func ownMicroBatches(_ packs: [Pack]) -> ([MicroBatch], StepPrediction) {
     let size = configuration.training.microBatchPacks
     let groups = stride(from: 0, to: packs.count, by: size).map {
       Array(packs[$0..<min($0 + size, packs.count)])
     }
-    return assignment(groups)[ranks.mesh.dataRank].map { microBatch(groups[$0]) }
+    let costs = groups.map { group in
+      cost.cost(
+        sequenceLengths: group.flatMap(\.sampleLengths).map { Int($0) },
+        lossTokens: group.reduce(0) { $0 + $1.labels.count { $0 != -100 } })
+    }
+    let (readers, interleave) = (ranks.mesh.dataRankCount, configuration.parallel.interleave)
+    let assignment: StepAssignment =
+      configuration.parallel.balance && readers > 1
+      ? .balanced(costs: costs, rankCount: readers, interleave: interleave)
+      : .inOrder(count: groups.count, rankCount: readers, interleave: interleave)
+    let own = assignment.packs[ranks.mesh.dataRank].map { microBatch(groups[$0]) }
+    return (own, assignment.prediction(costs: costs))
   }
 
   private func microBatch(_ packs: [Pack]) -> MicroBatch {
     MicroBatch.make(
       packs, packsPerBatch: packs.count, reduction: LossReduction(configuration.loss.reduction))[0]
-  }
-
-  /// Which micro-batches each of the ranks that read data computes, round by round.
-  private func assignment(_ groups: [[Pack]]) -> [[Int]] {
-    let readers = ranks.mesh.dataRankCount
-    return (0..<readers).map { reader in
-      groups.indices.filter { $0 % readers == reader }
-    }
   }
 
   /// Whether the update is left out; throws after too many in a row.

@@ -22,20 +22,53 @@ enum UnitFiles {
     func isKind(ofFile name: String) -> Bool { name.hasPrefix("\(rawValue)-") }
   }
 
-  /// A tensor that lies like a unit's own part.
+  /// A tensor with a unit's own elements.
   struct Part {
+    /// The own elements of a parameter.
+    struct Place {
+      let slot: FlatUnit.Slot
+      /// Counted in the unit.
+      let own: Range<Int>
+      /// Where they start in the tensor.
+      let offset: Int
+    }
+
     let unit: FlatUnit
     let kind: Kind
+    let places: [Place]
+    let elementCount: Int
     private let resting: RestingTensor
 
     init(unit: FlatUnit, kind: Kind, tensor: Tensor) {
       self.init(unit: unit, kind: kind, resting: RestingTensor(tensor, swap: nil))
     }
 
+    /// A tensor that lies like the own part.
     init(unit: FlatUnit, kind: Kind, resting: RestingTensor) {
       self.unit = unit
       self.kind = kind
       self.resting = resting
+      elementCount = unit.shardRange.count
+      places = unit.slots.map { slot in
+        let own = slot.range.clamped(to: unit.shardRange)
+        return Place(slot: slot, own: own, offset: own.lowerBound - unit.shardRange.lowerBound)
+      }
+    }
+
+    /// A tensor with the own elements of `slots` alone, one slot after another.
+    init(unit: FlatUnit, kind: Kind, resting: RestingTensor, packing slots: [FlatUnit.Slot]) {
+      self.unit = unit
+      self.kind = kind
+      self.resting = resting
+      var places: [Place] = []
+      var end = 0
+      for slot in slots {
+        let own = slot.range.clamped(to: unit.shardRange)
+        places.append(Place(slot: slot, own: own, offset: end))
+        end += own.count
+      }
+      self.places = places
+      elementCount = end
     }
 
     /// Reads or writes the tensor.
@@ -56,7 +89,7 @@ enum UnitFiles {
         tensors: parts.filter { $0.kind == kind }.map { part in
           CheckpointTensor(
             entry: SafetensorsEntry(
-              name: part.unit.name, dataType: .float32, shape: [part.unit.shardRange.count]),
+              name: part.unit.name, dataType: .float32, shape: [part.elementCount]),
             bytes: part.use { HostBytes($0) })
         })
     }
@@ -65,12 +98,12 @@ enum UnitFiles {
 
   private static func pieces(_ part: Part, rank: Int) -> [RunCheckpointManifest.Piece] {
     let unit = part.unit
-    return unit.slots.compactMap { slot in
-      let own = slot.range.clamped(to: unit.shardRange)
+    return part.places.compactMap { place in
+      let (slot, own) = (place.slot, place.own)
       guard !own.isEmpty else { return nil }
       return RunCheckpointManifest.Piece(
         unit: unit.name, parameter: slot.parameter.name, file: part.kind.fileName(rank: rank),
-        tensor: unit.name, offset: own.lowerBound - unit.shardRange.lowerBound, length: own.count,
+        tensor: unit.name, offset: place.offset, length: own.count,
         dataType: .float32, slice: slot.slice.isWhole ? nil : slot.slice,
         start: own.lowerBound - slot.offset)
     }
@@ -89,10 +122,11 @@ enum UnitFiles {
         by: \.parameter)
       for part in wanted {
         try part.use { target in
-          for slot in part.unit.slots {
-            let found = pieces[slot.parameter.name] ?? []
-            try checkCompleteness(found, of: slot.parameter, kind, checkpoint)
-            try copy(found, of: slot.parameter, part.unit, to: target, checkpoint, &opened)
+          for place in part.places {
+            let parameter = place.slot.parameter
+            let found = pieces[parameter.name] ?? []
+            try checkCompleteness(found, of: parameter, kind, checkpoint)
+            try copy(found, of: place, part.unit, to: target, checkpoint, &opened)
           }
         }
       }
@@ -110,16 +144,19 @@ enum UnitFiles {
         """
         \(checkpoint.path): has \(count) elements of the \(kind.rawValue) of \
         \(parameter.name), the model has \(parameter.elementCount); the checkpoint is of another \
-        model
+        model\(kind == .weights ? "" : ", or was written with another optimizer.name")
         """)
     }
   }
 
   private static func copy(
-    _ pieces: [RunCheckpointManifest.Piece], of parameter: Parameter, _ unit: FlatUnit,
-    to shard: Tensor, _ checkpoint: RunCheckpoint, _ opened: inout [String: SafetensorsFile]
+    _ pieces: [RunCheckpointManifest.Piece], of place: Part.Place, _ unit: FlatUnit,
+    to tensor: Tensor, _ checkpoint: RunCheckpoint, _ opened: inout [String: SafetensorsFile]
   ) throws {
+    let parameter = place.slot.parameter
     let own = unit.ownRuns(of: parameter)
+    // Runs count in the own part.
+    let shift = place.offset - (place.own.lowerBound - unit.shardRange.lowerBound)
     for piece in pieces {
       for run in piece.runs(shape: parameter.shape) {
         let wanted = own.clamped(toGlobal: run.global..<run.global + run.count)
@@ -129,7 +166,7 @@ enum UnitFiles {
         let source = try file.tensor(piece.tensor)
         withoutGradients {
           for target in wanted {
-            shard.narrowed(dim: 0, start: target.local, length: target.count)
+            tensor.narrowed(dim: 0, start: target.local + shift, length: target.count)
               .copy(
                 from: source.narrowed(
                   dim: 0, start: run.local + target.global - run.global, length: target.count))

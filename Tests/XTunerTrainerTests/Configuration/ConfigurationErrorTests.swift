@@ -119,7 +119,7 @@ import Testing
     Case(
       "optimizer: {name: AdamW}",
       """
-      optimizer.name: must be adamw, is AdamW (did you mean adamw?)
+      optimizer.name: must be one of adamw, muon, is AdamW (did you mean adamw?)
       """),
     Case(
       "loss: {reduction: !!bool yes}",

@@ -2,6 +2,7 @@ import Testing
 import Torch
 import XTunerCheckpoint
 import XTunerModels
+import XTunerParallel
 
 @testable import XTunerTrainer
 
@@ -10,8 +11,31 @@ import XTunerModels
 @Suite struct TrainingCurveTests {
   @Test(arguments: ReferenceModel.withCurve)
   func lossAndGradientNormEqualTransformersLoop(_ reference: ReferenceModel) throws {
+    try check(reference, mesh: ProcessMesh())
+  }
+
+  /// The same global batches over ranks give the same curve.
+  @Test(
+    arguments: ReferenceModel.withCurve,
+    [
+      ParallelLayout(worldSize: 2), ParallelLayout(worldSize: 4, replicate: 2, sequence: 2),
+    ])
+  func ranksTogetherEqualTransformersLoop(
+    _ reference: ReferenceModel, layout: ParallelLayout
+  ) throws {
+    _ = try runMesh(layout) { try check(reference, mesh: $0) }
+  }
+
+  @Test func expertRanksEqualTransformersLoop() throws {
+    _ = try runMesh(ParallelLayout(worldSize: 4, expert: 2, expertTensor: 2)) { mesh in
+      try check(ReferenceModel(name: "qwen3_moe"), mesh: mesh)
+    }
+  }
+
+  private func check(_ reference: ReferenceModel, mesh: ProcessMesh) throws {
     let curve = try reference.file("training_curve")
-    let prepared = try reference.prepared()
+    let prepared = try PreparedModel(
+      path: reference.folder, computeDType: .float32, isTrained: true, mesh: mesh)
     let engine = TrainingEngine(model: prepared.model, units: prepared.units)
     let optimizer = AdamW(prepared.units.all, options: AdamW.Options())
     let (losses, norms) = (
@@ -19,7 +43,9 @@ import XTunerModels
     )
     let rates = try curve.tensor("learning_rate").elements(as: Double.self)
     for step in losses.indices {
-      let measured = try engine.accumulateGradients(try batches(curve, step: step))
+      let all = try batches(curve, step: step)
+      let own = all.indices.filter { $0 % mesh.dataRankCount == mesh.dataRank }
+      let measured = try engine.accumulateGradients(own.map { all[$0] })
       let gradientNorm = try GradientNorm(prepared.units)
       let norm = gradientNorm.value
       #expect(gradientNorm.nonFiniteUnit == nil)
