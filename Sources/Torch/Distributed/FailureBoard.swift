@@ -76,8 +76,7 @@ final class FailureBoard: Sendable {
       inquiry = answer
       return answer
     }
-    let patience = Double(Self.pollMilliseconds) / 1000
-    guard let result = answer.wait(until: Date(timeIntervalSinceNow: patience)) else { return nil }
+    guard let result = answer.wait(for: .milliseconds(Self.pollMilliseconds)) else { return nil }
     inquiry.withLock { $0 = nil }
     return try result.get()
   }
@@ -100,8 +99,7 @@ final class FailureBoard: Sendable {
         answer.set(.storeIsGone)
       }
     }
-    return answer.wait(until: Date(timeIntervalSinceNow: 2 * (Self.grace / .seconds(1))))
-      ?? .storeIsGone
+    return answer.wait(for: Self.grace * 2) ?? .storeIsGone
   }
 
   private func silentPlaces(_ operation: Operation, _ cause: String) throws(CommunicationError)
@@ -143,24 +141,18 @@ final class FailureBoard: Sendable {
   }
 
   /// A value that another thread sets.
-  // `condition` guards `value`.
-  private final class Answer<Value: Sendable>: @unchecked Sendable {
-    private let condition = NSCondition()
-    private var value: Value?
+  private final class Answer<Value: Sendable>: Sendable {
+    private let value = Mutex<Value?>(nil)
 
-    func set(_ value: Value) {
-      condition.withLock {
-        self.value = value
-        condition.broadcast()
-      }
-    }
+    func set(_ value: Value) { self.value.withLock { $0 = value } }
 
-    func wait(until deadline: Date) -> Value? {
-      condition.withLock {
-        while value == nil {
-          if !condition.wait(until: deadline) { return value }
-        }
-        return value
+    /// Looks again and again: a condition's time-out would go by the wall clock, which may be set.
+    func wait(for limit: Duration) -> Value? {
+      let deadline = ContinuousClock.now + limit
+      while true {
+        if let value = value.withLock({ $0 }) { return value }
+        guard ContinuousClock.now < deadline else { return nil }
+        Thread.sleep(forTimeInterval: 0.001)
       }
     }
   }

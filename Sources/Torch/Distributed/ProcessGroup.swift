@@ -57,7 +57,7 @@ public final class ProcessGroup {
     var handle: OpaquePointer?
     let status = board.store.withHandle {
       ct_group_create(
-        $0, "\(board.prefix)/gloo", Int32(index), Int32(ranks.count), timeout.wholeMilliseconds,
+        $0, "\(store.prefix)\(board.prefix)/gloo", Int32(index), Int32(ranks.count), timeout.wholeMilliseconds,
         Self.isLoopback(store.host), &handle)
     }
     guard status == .OK, let handle else {
@@ -170,9 +170,8 @@ public final class ProcessGroup {
     case .storeIsGone:
       code = .peerLost
       message = """
-        \(start) the process that hosts the store is gone or stands still, so ranks cannot say who \
-        is missing; \
-        look at the log of rank 0 or of the launcher (\(cause))
+        \(start) the process that hosts the store is gone or stands still, so ranks cannot say \
+        who is missing; look at the log of rank 0 or of the launcher (\(cause))
         """
     }
     let failure = CommunicationError(

@@ -8,12 +8,15 @@ public final class Store: @unchecked Sendable {  // `handle` is of a class that 
   private let handle: OpaquePointer
   /// The server's host, as it was given.
   public let host: String
+  /// Put before every key, so that ranks see only what ranks with the same prefix left.
+  let prefix: String
   /// The server's port.
   public var port: Int { Int(ct_store_port(handle)) }
 
-  private init(adopting handle: OpaquePointer, host: String) {
+  private init(adopting handle: OpaquePointer, host: String, prefix: String) {
     self.handle = handle
     self.host = host
+    self.prefix = prefix
   }
 
   deinit { ct_store_free(handle) }
@@ -25,16 +28,18 @@ public final class Store: @unchecked Sendable {  // `handle` is of a class that 
   ///   - port: The server's port; 0 with `isServer` for a free one.
   ///   - isServer: This process serves it.
   ///   - timeout: How long to wait for the server.
+  ///   - prefix: Put before every key: where a server outlives the ranks and sees others after them,
+  ///     these must not find what the first ones left.
   /// - Returns: The store, or a connection to it.
   /// - Throws: `.portInUse`, or `.unreachable` where the server did not answer in time.
   public static func tcp(
-    host: String, port: Int, isServer: Bool, timeout: Duration
+    host: String, port: Int, isServer: Bool, timeout: Duration, prefix: String = ""
   ) throws(CommunicationError) -> Store {
     precondition((0...65535).contains(port), "a port is 0 to 65535, is \(port)")
     precondition(isServer || port > 0, "a client needs the server's port")
     var handle: OpaquePointer?
     let status = ct_store_tcp(host, UInt16(port), isServer, timeout.wholeMilliseconds, &handle)
-    if status == .OK, let handle { return Store(adopting: handle, host: host) }
+    if status == .OK, let handle { return Store(adopting: handle, host: host, prefix: prefix) }
     let cause = lastCommunicationCause()
     // The server's own failures name the system's error; a client's is that nobody answered.
     if cause.contains("EADDRINUSE") {
@@ -58,7 +63,7 @@ public final class Store: @unchecked Sendable {  // `handle` is of a class that 
   /// Sets the value of a key.
   public func set(_ key: String, _ value: [UInt8]) throws(CommunicationError) {
     let status = value.withUnsafeBufferPointer {
-      ct_store_set(handle, key, $0.baseAddress, $0.count)
+      ct_store_set(handle, prefix + key, $0.baseAddress, $0.count)
     }
     if status != .OK { throw gone("set", key) }
   }
@@ -73,7 +78,7 @@ public final class Store: @unchecked Sendable {  // `handle` is of a class that 
         "nobody set \(key) in the store at \(host):\(port) within \(timeout.inSeconds)", key)
     }
     var value: OpaquePointer?
-    let status = ct_store_get(handle, key, &value)
+    let status = ct_store_get(handle, prefix + key, &value)
     guard status == .OK, let value else { throw gone("get", key) }
     return Tensor(adopting: value).elements(as: UInt8.self)
   }
@@ -81,7 +86,7 @@ public final class Store: @unchecked Sendable {  // `handle` is of a class that 
   /// Whether a key has a value.
   public func contains(_ key: String) throws(CommunicationError) -> Bool {
     var isThere = false
-    let status = ct_store_contains(handle, key, &isThere)
+    let status = ct_store_contains(handle, prefix + key, &isThere)
     if status != .OK { throw gone("check", key) }
     return isThere
   }
@@ -89,7 +94,7 @@ public final class Store: @unchecked Sendable {  // `handle` is of a class that 
   /// Adds to the number of a key, which starts from 0, and gives the sum.
   public func add(_ key: String, _ amount: Int) throws(CommunicationError) -> Int {
     var sum: Int64 = 0
-    let status = ct_store_add(handle, key, Int64(amount), &sum)
+    let status = ct_store_add(handle, prefix + key, Int64(amount), &sum)
     if status != .OK { throw gone("add", key) }
     return Int(sum)
   }
@@ -97,7 +102,7 @@ public final class Store: @unchecked Sendable {  // `handle` is of a class that 
   /// Waits until a key has a value; false when the time is over.
   func wait(for key: String, timeout: Duration) throws(CommunicationError) -> Bool {
     var isThere = false
-    let status = ct_store_wait(handle, key, timeout.wholeMilliseconds, &isThere)
+    let status = ct_store_wait(handle, prefix + key, timeout.wholeMilliseconds, &isThere)
     if status != .OK { throw gone("wait", key) }
     return isThere
   }

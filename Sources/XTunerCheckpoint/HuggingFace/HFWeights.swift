@@ -104,6 +104,24 @@ public enum HFWeights {
       for tensor in tensors { _ = try withoutGradients { try tensor.make() } }
       return
     }
+    var made = 0
+    do {
+      try write(
+        model, tensors, to: path, dtype: dtype, overwrites: overwrites,
+        maximumShardByteCount: maximumShardByteCount, files: files, made: &made)
+    } catch let error as CheckpointError {
+      // The others wait for this rank in every tensor; what cannot be written is put together still.
+      for tensor in tensors.dropFirst(made) { _ = try withoutGradients { try tensor.make() } }
+      throw error
+    }
+  }
+
+  private static func write(
+    _ model: CausalLanguageModel,
+    _ tensors: [(name: String, shape: [Int], make: () throws -> Tensor)], to path: String,
+    dtype: DType, overwrites: Bool, maximumShardByteCount: Int,
+    files: [(name: String, bytes: [UInt8])], made: inout Int
+  ) throws {
     var configuration = model.configuration
     configuration.weightType = dtype.configurationName
     let writer = try HFCheckpointWriter(
@@ -114,7 +132,9 @@ public enum HFWeights {
     try writer.write(try configuration.configurationText().utf8, toFile: "config.json")
     for file in files { try writer.write(file.bytes, toFile: file.name) }
     for tensor in tensors {
-      try withoutGradients { try writer.write(tensor.make(), for: tensor.name) }
+      let whole = try withoutGradients { try tensor.make() }
+      made += 1
+      try writer.write(whole, for: tensor.name)
     }
     try writer.finish()
   }

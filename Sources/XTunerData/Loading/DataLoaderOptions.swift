@@ -6,14 +6,6 @@ public enum EpochEnd: String, Sendable, Codable, CaseIterable {
   case dropLast = "drop_last"
 }
 
-/// How the packs of a step are given to the ranks.
-public enum PackAssignment: Sendable, Equatable {
-  /// Equal runs of packs in order: rank 0 has the first ones.
-  case contiguous
-  /// Equal counts with predicted costs as even as possible.
-  case balanced(PackCostModel)
-}
-
 /// How a loader orders, packs and hands out samples.
 public struct DataLoaderOptions: Sendable, Equatable {
   /// Mode, sequence length and look-ahead.
@@ -28,20 +20,13 @@ public struct DataLoaderOptions: Sendable, Equatable {
   public var epochEnd: EpochEnd
   /// Epochs after which the data ends; nil means never.
   public var epochLimit: Int?
-  /// This rank, from 0; the loader gives only its packs.
-  public var rank: Int
-  /// Ranks that share each step; divides `packsPerStep`.
-  public var rankCount: Int
-  /// How a step's packs are given to the ranks.
-  public var assignment: PackAssignment
   /// Steps made ahead on a background thread; 0 makes each when it is asked for.
   public var prefetchCount: Int
 
   /// Makes options; the loader checks them.
   public init(
     packing: PackPlanner, packsPerStep: Int, seed: UInt64, isShuffled: Bool = true,
-    epochEnd: EpochEnd = .wrap, epochLimit: Int? = nil, rank: Int = 0, rankCount: Int = 1,
-    assignment: PackAssignment = .contiguous, prefetchCount: Int = 2
+    epochEnd: EpochEnd = .wrap, epochLimit: Int? = nil, prefetchCount: Int = 2
   ) {
     self.packing = packing
     self.packsPerStep = packsPerStep
@@ -49,9 +34,6 @@ public struct DataLoaderOptions: Sendable, Equatable {
     self.isShuffled = isShuffled
     self.epochEnd = epochEnd
     self.epochLimit = epochLimit
-    self.rank = rank
-    self.rankCount = rankCount
-    self.assignment = assignment
     self.prefetchCount = prefetchCount
   }
 
@@ -60,12 +42,6 @@ public struct DataLoaderOptions: Sendable, Equatable {
     var problems: [String] = []
     if packsPerStep < 1 {
       problems.append("packs per step: must be positive, is \(packsPerStep)")
-    }
-    if rankCount < 1 || rank < 0 || rank >= rankCount {
-      problems.append("rank: must be from 0 to below the rank count \(rankCount), is \(rank)")
-    } else if packsPerStep % rankCount != 0 {
-      problems.append(
-        "packs per step: must be a multiple of the rank count \(rankCount), is \(packsPerStep)")
     }
     if let epochLimit, epochLimit < 1 {
       problems.append("epochs: must be positive, is \(epochLimit)")

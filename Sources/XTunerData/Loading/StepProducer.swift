@@ -1,6 +1,6 @@
 /// One optimizer step's packs, and where the data stands after it.
 struct LoaderStep: Sendable {
-  /// This rank's packs.
+  /// The packs, of all ranks.
   var packs: [Pack]
   var stateAfter: LoaderState
 }
@@ -60,7 +60,7 @@ struct StepProducer: Sendable {
       }
     }
     guard !step.isEmpty else { return nil }
-    return LoaderStep(packs: ownPacks(of: step).map { table.pack($0) }, stateAfter: state)
+    return LoaderStep(packs: step.map { table.pack($0) }, stateAfter: state)
   }
 
   /// Goes to the next epoch where the current one is over; false at the end of the data.
@@ -80,20 +80,6 @@ struct StepProducer: Sendable {
       state.epoch += 1
       state.packsConsumed = 0
       plan = nil
-    }
-  }
-
-  private func ownPacks(of step: [[PackPiece]]) -> [[PackPiece]] {
-    guard options.rankCount > 1 else { return step }
-    switch options.assignment {
-    case .contiguous:
-      return Array(rankSlice(step, rank: options.rank, of: options.rankCount))
-    case .balanced(let model):
-      let costs = step.map { pieces in
-        model.cost(sampleLengths: pieces.map { Int32($0.length) })
-      }
-      let groups = CostBalancer.balance(costs: costs, bins: options.rankCount)
-      return groups[options.rank].map { step[$0] }
     }
   }
 }

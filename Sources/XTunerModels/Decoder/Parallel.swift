@@ -79,7 +79,11 @@ public final class ModelUnits {
         }
       }
     }
-    try mesh.world.allReduce(result, label: parameter.name).wait()
+    guard mesh.world.size > 1, !elements.isEmpty else { return result }
+    // Bytes are added and not numbers: -0 + 0 is 0, and NaN payloads change.
+    let bytes = Tensor.detachedStorage(count: result.byteCount, dtype: .uint8)
+    bytes.attachMemory(of: result)
+    try mesh.world.allReduce(bytes, label: parameter.name).wait()
     return result
   }
 

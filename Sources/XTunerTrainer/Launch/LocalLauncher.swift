@@ -22,9 +22,9 @@ public final class LocalLauncher: Sendable {
     public var masterPort: Int
     /// Where the ranks' logs go.
     public var layout: RunLayout
-    /// From the first failure until the others are told to stop; most end by themselves then, with
-    /// the loss of their peer, and one of them may be the real cause.
-    public var settlingTime: Duration = .seconds(2)
+    /// From the first failure until the others are told to stop; most end by themselves before,
+    /// once they have found out who is missing, and one of them may be the real cause.
+    public var settlingTime: Duration = .seconds(5)
     /// From there until what still runs is killed.
     public var gracePeriod: Duration = .seconds(10)
 

@@ -32,6 +32,8 @@ public struct RankEnvironment: Sendable, Hashable {
   public var launcher: Launcher
   /// The process id of a ``Launcher/local`` launcher, with which this process ends.
   public var launcherProcess: Int32?
+  /// How often the launcher has started the ranks before, with the same store.
+  public var restartCount = 0
   /// Cores that the scheduler gave to each process; nil where it said nothing.
   public var coresPerProcess: Int?
 
@@ -39,7 +41,7 @@ public struct RankEnvironment: Sendable, Hashable {
   public init(
     rank: Int, worldSize: Int, localRank: Int, localWorldSize: Int, masterAddress: String,
     masterPort: Int, usesAgentStore: Bool = false, launcher: Launcher,
-    launcherProcess: Int32? = nil, coresPerProcess: Int? = nil
+    launcherProcess: Int32? = nil, restartCount: Int = 0, coresPerProcess: Int? = nil
   ) {
     self.rank = rank
     self.worldSize = worldSize
@@ -50,6 +52,7 @@ public struct RankEnvironment: Sendable, Hashable {
     self.usesAgentStore = usesAgentStore
     self.launcher = launcher
     self.launcherProcess = launcherProcess
+    self.restartCount = restartCount
     self.coresPerProcess = coresPerProcess
   }
 
@@ -126,6 +129,7 @@ extension RankEnvironment {
     let port = reader.integer("MASTER_PORT", in: 1...65535)
     let usesAgentStore = reader.flag("TORCHELASTIC_USE_AGENT_STORE")
     let launcherProcess = reader.optionalInteger(launcherVariable, in: 1...Int(Int32.max))
+    let restartCount = reader.optionalInteger("TORCHELASTIC_RESTART_COUNT", in: 0...Int.max)
     guard let rank, let worldSize, let localRank, let localWorldSize, let address, let port,
       reader.problems.isEmpty
     else { throw RankEnvironmentError(launcher: .torchrun, problems: reader.problems) }
@@ -133,6 +137,6 @@ extension RankEnvironment {
       rank: rank, worldSize: worldSize, localRank: localRank, localWorldSize: localWorldSize,
       masterAddress: address, masterPort: port, usesAgentStore: usesAgentStore,
       launcher: launcherProcess == nil ? .torchrun : .local,
-      launcherProcess: launcherProcess.map(Int32.init))
+      launcherProcess: launcherProcess.map(Int32.init), restartCount: restartCount ?? 0)
   }
 }

@@ -75,15 +75,11 @@ final class RunCheckpointWriter {
 
   /// Rank 0 makes the folder that all write to.
   private func begin(_ step: Int) throws {
+    let task = "begin a checkpoint"
     let result = Result { mesh.rank == 0 ? try store.begin(step: step) : nil }
-    var flag = 0.0
-    if case .failure = result { flag = 1 }
-    let flags = try mesh.world.gatherValues([flag], label: "begin a checkpoint")
+    let failures = try mesh.world.failures(of: result, task)
     unfinished = try result.get()
-    if flags[0][0] != 0 {
-      throw TrainingError(
-        .storage, "rank 0 could not begin a checkpoint; its own message tells why")
-    }
+    if let failures { throw TrainingError(.communication, "\(task): \(failures)") }
   }
 
   /// Goes on where all ranks are ready; true when nothing is under way on any.
@@ -91,27 +87,26 @@ final class RunCheckpointWriter {
     let phase = progress.state.withLock { $0.phase }
     let phases = try mesh.world.gatherValues([phase.rawValue], label: "checkpoint")
       .map { Phase(rawValue: $0[0]) ?? .failed }
-    if phases.contains(.failed) { try giveUp(phases) }
+    if phases.contains(.failed) { try giveUp() }
     if phases.allSatisfy({ $0 == .written }) { commit() }
     return phases.allSatisfy { $0 == .idle }
   }
 
-  private func giveUp(_ phases: [Phase]) throws {
+  /// Removes what the ranks have written, and throws on all of them.
+  private func giveUp() throws {
     progress.queue.sync {}
     let error = progress.state.withLock { state in
       defer { state = State() }
       return state.error
     }
+    let result = Result<Void, any Error> { if let error { throw error } }
+    let task = "write a checkpoint"
+    // Ranks meet here: no other writes any more when rank 0 removes the folder.
+    let failures = try mesh.world.failures(of: result, task)
     unfinished?.discard()
     (unfinished, contents) = (nil, nil)
-    if let error { throw error }
-    let failed = phases.indices.filter { phases[$0] == .failed }.map(String.init)
-    throw TrainingError(
-      .storage,
-      """
-      rank \(failed.joined(separator: ", ")) could not write its part of the checkpoint; its own \
-      message tells why
-      """)
+    try result.get()
+    throw TrainingError(.communication, "\(task): \(failures ?? "a rank failed")")
   }
 
   private func commit() {

@@ -1,3 +1,5 @@
+import Foundation
+import Synchronization
 import Torch
 import XTunerModels
 import XTunerParallel
@@ -29,9 +31,12 @@ final class RunRanks {
     }
     let store = try Store.tcp(
       host: environment.masterAddress, port: environment.masterPort,
-      isServer: environment.hostsStore, timeout: timeout)
+      isServer: environment.hostsStore, timeout: timeout,
+      prefix: environment.restartCount > 0 ? "restart/\(environment.restartCount)/" : "")
     self.store = store
-    try Self.compare(configuration, rank: environment.rank, store: store, timeout: timeout)
+    try ConfigurationAgreement(
+      rank: environment.rank, count: environment.worldSize, store: store, timeout: timeout
+    ).check(configuration)
     mesh = try ProcessMesh(layout, rank: environment.rank, store: store, timeout: timeout)
   }
 
@@ -70,60 +75,58 @@ final class RunRanks {
     return flags.contains { $0[0] != 0 }
   }
 
-  /// Rank 0's configuration is what every rank must have; a rank with another one says what differs.
-  private static func compare(
-    _ configuration: RunConfiguration, rank: Int, store: Store, timeout: Duration
-  ) throws {
-    let key = "xtuner/configuration"
-    let text = configuration.yaml(commented: false)
-    if rank == 0 {
-      try store.set(key, Array(text.utf8))
-      return
-    }
-    let first = String(decoding: try store.get(key, timeout: timeout), as: UTF8.self)
-    guard first != text else { return }
-    let other = try RunConfiguration.parse(first, file: "configuration of rank 0")
-    let differences = configuration.differences(from: other).map { "\($0)" }
-    throw TrainingError(
-      .usage,
-      """
-      rank \(rank) has another configuration than rank 0: \(differences.joined(separator: "; ")); \
-      start all ranks with the same files and --set options
-      """)
-  }
-
   /// Runs `body` on this rank and waits for the others; where it failed on any of them, all throw.
   ///
   /// `task` says what is done, for the message of those that did not fail themselves.
   func agree<Result>(_ task: String, _ body: () throws -> Result) throws -> Result {
     let result = Swift.Result { try body() }
-    guard count > 1 else { return try result.get() }
-    let hasFailed: Double
-    if case .failure = result { hasFailed = 1 } else { hasFailed = 0 }
-    let flags = try mesh.world.gatherValues([hasFailed], label: task)
+    let failures = try mesh.world.failures(of: result, task)
     let value = try result.get()
-    let failed = flags.indices.filter { flags[$0][0] != 0 }
-    guard failed.isEmpty else {
-      throw TrainingError(
-        .communication,
-        """
-        \(task): rank \(failed.map(String.init).joined(separator: ", ")) failed; its own message \
-        tells why
-        """)
-    }
+    if let failures { throw TrainingError(.communication, "\(task): \(failures)") }
     return value
   }
 
   /// Runs `body` on one rank of each machine first, then on its others: what the first one leaves on
   /// the disk is there for them.
+  ///
+  /// However long the first ones take: their ranks meet the others meanwhile, on another thread, so
+  /// `body` must not use the mesh.
   func oneFirst<Result>(_ task: String, _ body: () throws -> Result) throws -> Result {
-    guard environment.localWorldSize > 1 else { return try agree(task, body) }
-    if environment.localRank == 0 {
-      let result = Swift.Result { try body() }
-      try mesh.world.barrier(label: task)
-      return try agree(task) { try result.get() }
+    // The same on all ranks, whatever their machines' numbers of ranks are.
+    guard count > 1 else { return try body() }
+    guard environment.localRank == 0 else {
+      try Self.meet(in: mesh.world, task) { true }
+      return try agree(task, body)
     }
-    try mesh.world.barrier(label: task)
-    return try agree(task, body)
+    let isDone = Mutex(false)
+    let loss = Mutex<CommunicationError?>(nil)
+    let hasMet = DispatchSemaphore(value: 0)
+    // Handed over: this thread leaves the group alone until the other one has ended.
+    nonisolated(unsafe) let world = mesh.world
+    Thread.detachNewThread {
+      do throws(CommunicationError) {
+        try Self.meet(in: world, task) { isDone.withLock { $0 } }
+      } catch {
+        loss.withLock { $0 = error }
+      }
+      hasMet.signal()
+    }
+    let result = Swift.Result { try body() }
+    isDone.withLock { $0 = true }
+    hasMet.wait()
+    if let loss = loss.withLock({ $0 }) {
+      _ = try result.get()
+      throw loss
+    }
+    return try agree(task) { try result.get() }
+  }
+
+  /// Meets the other ranks again and again until all are done.
+  private static func meet(
+    in world: ProcessGroup, _ task: String, isDone: () -> Bool
+  ) throws(CommunicationError) {
+    while try world.gatherValues([isDone() ? 1 : 0], label: task).contains(where: { $0[0] == 0 }) {
+      Thread.sleep(forTimeInterval: 0.02)
+    }
   }
 }

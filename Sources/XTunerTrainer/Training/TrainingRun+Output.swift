@@ -56,7 +56,7 @@ extension TrainingRun {
   func saveCheckpoint() throws {
     // The previous one must be whole first: at most one is being written, and its error is not lost.
     try writer.wait()
-    try metrics?.synchronize()
+    try ranks.agree("write the metrics") { try metrics?.synchronize() }
     let includesMoments = configuration.checkpoint.savesOptimizer
     let (files, pieces) = UnitFiles.contents(
       optimizer.checkpointParts(includesMoments: includesMoments), mesh: ranks.mesh)
@@ -83,9 +83,11 @@ extension TrainingRun {
   }
 
   func exportModel(to path: String) throws {
-    try HFWeights.export(
-      prepared.model, units: prepared.units, to: path, dtype: DType(configuration.model.dtype),
-      overwrites: true, files: try ModelExport.files(data.tokenizer, template: data.template))
+    try ranks.agree("export the model") {
+      try HFWeights.export(
+        prepared.model, units: prepared.units, to: path, dtype: DType(configuration.model.dtype),
+        overwrites: true, files: try ModelExport.files(data.tokenizer, template: data.template))
+    }
   }
 }
 

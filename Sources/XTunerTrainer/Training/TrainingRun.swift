@@ -54,6 +54,8 @@ public final class TrainingRun {
   ///   - stopRequest: The wish to end it early.
   ///   - environment: This process's place among the ranks.
   ///   - tracedSteps: Steps of which a timeline is written.
+  /// - Throws: What is wrong with configuration, data, model, checkpoint or run directory, on the rank
+  ///   that met it; `TrainingError` with the ranks' names on the others.
   public init(
     _ configuration: RunConfiguration, resume: ResumePolicy, stopRequest: StopRequest,
     environment: RankEnvironment = .single, tracedSteps: TraceSteps? = nil
@@ -286,26 +288,16 @@ public final class TrainingRun {
     let clock = ContinuousClock()
     let start = clock.now
     var own = [0.0, 0.0, 0.0]
-    func add(_ pack: Pack?) throws {
-      let batch = pack.map { microBatch([$0]) } ?? MicroBatch()
+    let (reader, readers) = (ranks.mesh.dataRank, ranks.mesh.dataRankCount)
+    var packs = evaluationLoader.slice(rank: reader, of: readers).makeIterator()
+    // Ranks meet in every block: one that has a pack less than others runs along with nothing.
+    for _ in 0..<(evaluationLoader.packCount + readers - 1) / readers {
+      let batch = packs.next().map { microBatch([$0]) } ?? MicroBatch()
       let result = try engine.evaluate(batch)
       own[0] += result.lossSum
       own[1] += result.weightSum
       if ranks.mesh.sequence.index == 0 { own[2] += Double(batch.targetTokens.count) }
     }
-    // Packs go round among the ranks that read data; the last round is filled up with nothing.
-    let readers = ranks.mesh.dataRankCount
-    var mine: Pack?
-    var count = 0
-    for pack in evaluationLoader {
-      if count % readers == ranks.mesh.dataRank { mine = pack }
-      count += 1
-      if count % readers == 0 {
-        try add(mine)
-        mine = nil
-      }
-    }
-    if count % readers != 0 { try add(mine) }
     let sums = try ranks.mesh.world.gatherValues(own, label: "evaluation").reduce([0, 0, 0]) {
       zip($0, $1).map(+)
     }

@@ -104,52 +104,17 @@ import Testing
     }
   }
 
-  @Test func theOrderDoesNotDependOnStepsOrRanks() throws {
+  @Test func theOrderDoesNotDependOnSteps() throws {
     let whole = try packs(DataLoader(sources: sources(), options: options()), steps: 60)
     let sixes = try DataLoader(sources: sources(), options: options(packsPerStep: 6))
     #expect(try packs(sixes, steps: 40) == whole)
-    // Three ranks with six packs, then resumed as two ranks with four.
-    var part = options(packsPerStep: 6)
-    part.rankCount = 3
-    var joined: [Pack] = []
-    var state = LoaderState()
-    let threeRanks = try (0..<3).map { rank in
-      part.rank = rank
-      return try DataLoader(sources: sources(), options: part)
-    }
-    for _ in 0..<20 {
-      for loader in threeRanks { joined += try loader.nextStep() }
-      state = threeRanks[0].state
-      #expect(threeRanks.allSatisfy { $0.state == state })
-    }
-    part = options(packsPerStep: 4)
-    part.rankCount = 2
-    let twoRanks = try (0..<2).map { rank in
-      part.rank = rank
-      let loader = try DataLoader(sources: sources(), options: part)
-      try loader.restore(state)
-      return loader
-    }
-    for _ in 0..<30 {
-      for loader in twoRanks { joined += try loader.nextStep() }
-    }
+    // Six packs a step, then resumed with four.
+    let first = try DataLoader(sources: sources(), options: options(packsPerStep: 6))
+    var joined = try packs(first, steps: 20)
+    let second = try DataLoader(sources: sources(), options: options(packsPerStep: 4))
+    try second.restore(first.state)
+    joined += try packs(second, steps: 30)
     #expect(joined == whole)
-  }
-
-  @Test func balancedRanksShareTheStepWithEqualCounts() throws {
-    var part = options(packsPerStep: 6)
-    part.rankCount = 3
-    part.assignment = .balanced(PackCostModel(linear: 1, quadratic: 0.1))
-    let whole = try DataLoader(sources: sources(), options: options(packsPerStep: 6)).nextStep()
-    var joined: [Pack] = []
-    for rank in 0..<3 {
-      part.rank = rank
-      let own = try DataLoader(sources: sources(), options: part).nextStep()
-      #expect(own.count == 2)
-      joined += own
-    }
-    let key: (Pack) -> Int32 = { $0.tokens[0] }
-    #expect(joined.sorted { key($0) < key($1) } == whole.sorted { key($0) < key($1) })
   }
 
   @Test func dropLastStartsEachEpochWithAFreshStep() throws {
@@ -179,25 +144,6 @@ import Testing
     #expect(sizes.dropLast().allSatisfy { $0 == 7 })
     #expect(sizes.reduce(0, +) == total)
     #expect(try loader.stepCount(epochs: 3) == sizes.count)
-  }
-
-  @Test func allRanksFinishAfterTheSameStep() throws {
-    var part = options(.none, packsPerStep: 5)
-    part.rankCount = 5
-    part.epochLimit = 1
-    let stepCounts = try (0..<5).map { rank in
-      part.rank = rank
-      let loader = try DataLoader(
-        sources: [DataSource(name: "seven", samples: numberedSamples([2, 3, 2, 3, 2, 3, 2]))],
-        options: part)
-      var sizes: [Int] = []
-      while true {
-        let step = try loader.nextStep()
-        guard !loader.isFinished else { return sizes }
-        sizes.append(step.count)
-      }
-    }
-    #expect(stepCounts == [[1, 1], [1, 1], [1, 0], [1, 0], [1, 0]])
   }
 
   @Test func oneShortSampleServesEveryStep() throws {
@@ -243,12 +189,10 @@ import Testing
   @Test func noSourcesAndUnusableOptionsAreErrors() {
     #expect(throws: LoaderError.self) { try DataLoader(sources: [], options: options()) }
     var wrong = options(packsPerStep: 4)
-    wrong.rankCount = 3
     wrong.prefetchCount = -1
     let error = #expect(throws: LoaderError.self) {
       try DataLoader(sources: sources(), options: wrong)
     }
-    #expect(error?.message.contains("multiple of the rank count 3") == true)
     #expect(error?.message.contains("prefetch") == true)
   }
 

@@ -28,9 +28,9 @@ struct ReferenceModel: Sendable, CustomTestStringConvertible {
   }
 
   func prepared(
-    isTrained: Bool = true, dtype: DType = .float32
+    isTrained: Bool = true, dtype: DType = .float32, mesh: ProcessMesh = ProcessMesh()
   ) throws -> PreparedModel {
-    try PreparedModel(path: folder, computeDType: dtype, isTrained: isTrained)
+    try PreparedModel(path: folder, computeDType: dtype, isTrained: isTrained, mesh: mesh)
   }
 }
 

@@ -24,6 +24,7 @@ struct LayoutCase: Sendable, Hashable, CustomTestStringConvertible {
   /// Those of them that are interleaved inside blocks (Domino).
   var interleave = 1
   var recompute = Recompute.none
+  /// Inputs of recomputed layers and the optimizer's moments rest in host memory.
   var swaps = false
   var reshard = Schedule.Reshard.afterForward
   var prefetch = 1
@@ -74,7 +75,7 @@ struct LayoutCase: Sendable, Hashable, CustomTestStringConvertible {
 }
 
 /// The loss and gradient norm of each step.
-struct Curve: Sendable {
+struct Curve: Sendable, Equatable {
   var losses: [Double] = []
   var norms: [Double] = []
 }
@@ -87,15 +88,18 @@ enum InvarianceRun {
 
   /// This rank's curve; every rank has the same.
   static func curve(
-    _ testCase: LayoutCase, mesh: ProcessMesh, stepCount: Int = stepCount
+    _ testCase: LayoutCase, mesh: ProcessMesh, stepCount: Int = stepCount,
+    dtype: DType = .float32, wire: GradientWire = .float32
   ) throws -> Curve {
     let reference = ReferenceModel(name: testCase.model)
     let prepared = try PreparedModel(
-      path: reference.folder, computeDType: .float32, isTrained: true, mesh: mesh)
+      path: reference.folder, computeDType: dtype, isTrained: true, mesh: mesh)
+    var options = testCase.options(layerCount: prepared.model.layers.count)
+    options.gradientWire = wire
     let engine = TrainingEngine(
-      model: prepared.model, units: prepared.units,
-      options: testCase.options(layerCount: prepared.model.layers.count))
-    let optimizer = AdamW(prepared.units.all, options: AdamW.Options())
+      model: prepared.model, units: prepared.units, options: options)
+    let optimizer = AdamW(
+      prepared.units.all, options: AdamW.Options(), swap: testCase.swaps ? HostSwap() : nil)
     var curve = Curve()
     for step in 0..<stepCount {
       let measured = try engine.accumulateGradients(

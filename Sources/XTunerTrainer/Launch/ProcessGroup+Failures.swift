@@ -1,0 +1,57 @@
+import Torch
+
+extension ProcessGroup {
+  /// Bytes of a rank's message that the others are told.
+  private static let toldByteCount = 600
+  /// Ranks whose messages are shown.
+  private static let shownCount = 3
+
+  /// What went wrong on the ranks, which all call this together after they did the same task.
+  ///
+  /// One exchange where nothing went wrong, two otherwise: the others then know each cause.
+  ///
+  /// - Parameters:
+  ///   - result: What this rank's part of the task came to.
+  ///   - task: What messages name where the exchange itself fails.
+  /// - Returns: The ranks that failed, each with its message; nil where none did.
+  /// - Throws: `CommunicationError` where a rank did not come.
+  func failures<Value>(
+    of result: Result<Value, any Error>, _ task: String
+  ) throws(CommunicationError) -> String? {
+    var cause: [UInt8] = []
+    if case .failure(let error) = result { cause = Array("\(error)".utf8.prefix(Self.toldByteCount)) }
+    guard size > 1 else { return Self.text(cause.isEmpty ? [] : [(ranks[0], cause)]) }
+    let counts = try gatherValues([Double(cause.count)], label: task).map { Int($0[0]) }
+    guard let width = counts.max(), width > 0 else { return nil }
+    let padded = cause.map(Double.init) + Array(repeating: 0, count: width - cause.count)
+    let causes = try gatherValues(padded, label: task)
+    return Self.text(
+      ranks.indices.filter { counts[$0] > 0 }.map { place in
+        (ranks[place], causes[place].prefix(counts[place]).map { UInt8($0) })
+      })
+  }
+
+  /// Ranks with the same message are named together.
+  private static func text(_ causes: [(rank: Int, text: [UInt8])]) -> String? {
+    guard !causes.isEmpty else { return nil }
+    var groups: [(ranks: [Int], text: [UInt8])] = []
+    for (rank, text) in causes {
+      if let index = groups.firstIndex(where: { $0.text == text }) {
+        groups[index].ranks.append(rank)
+      } else {
+        groups.append(([rank], text))
+      }
+    }
+    let shown = groups.prefix(shownCount).map { group in
+      "\(Self.name(group.ranks)) failed: \(String(decoding: group.text, as: UTF8.self))"
+    }
+    let rest = groups.count - shown.count
+    return shown.joined(separator: "; ") + (rest > 0 ? "; and \(rest) other messages" : "")
+  }
+
+  private static func name(_ ranks: [Int]) -> String {
+    let shown = ranks.prefix(8).map(String.init).joined(separator: ", ")
+    let rest = ranks.count > 8 ? " and \(ranks.count - 8) more" : ""
+    return "\(ranks.count == 1 ? "rank" : "ranks") \(shown)\(rest)"
+  }
+}

@@ -1,0 +1,48 @@
+import Foundation
+import Testing
+import XTunerCheckpoint
+import XTunerTrainer
+
+extension DistributedProcessTests {
+  /// Runs that are interrupted and go on with the same number of ranks: the same bits.
+  @Suite struct DistributedResumeTests {
+    private static let steps = ["training.steps=80"]
+
+    @Test func aStopWritesACheckpointFromWhichTheSameCommandGoesOn() throws {
+      try EngineRun.with { run in
+        try run.train(ranks: 2, run: "whole", Self.steps)
+        let launcher = try run.launch(ranks: 2, run: "a", Self.steps)
+        try run.waitForSteps(1, run: "a")
+        launcher.signal(SIGTERM)
+        #expect(try launcher.wait() == RunExitCode.stopped.rawValue)
+        #expect(run.living() == [])
+        let done = run.steps(run: "a").count
+        #expect(done < 80)
+        let newest = try #require(try run.store(run: "a").latestComplete())
+        #expect(newest.step == done)
+        try newest.verify()
+
+        try run.train(ranks: 2, run: "a", Self.steps)
+        #expect(run.steps(run: "a") == run.steps(run: "whole"))
+        #expect(run.steps(run: "a").map(\.number) == Array(1...80))
+      }
+    }
+
+    @Test func aRunWhoseProcessesAreKilledGoesOnFromItsNewestCheckpoint() throws {
+      try EngineRun.with { run in
+        try run.train(ranks: 2, run: "whole", Self.steps)
+        let launcher = try run.launch(ranks: 2, run: "a", Self.steps)
+        try run.waitForSteps(5, run: "a")
+        for identifier in run.living() { kill(identifier, SIGKILL) }
+        try launcher.wait()
+        try waitUntil("no rank is left") { run.living() == [] }
+        #expect(run.steps(run: "a").count < 80)
+
+        try run.train(ranks: 2, run: "a", Self.steps)
+        #expect(run.steps(run: "a") == run.steps(run: "whole"))
+        #expect(run.steps(run: "a").map(\.number) == Array(1...80))
+        #expect(try run.leftovers(run: "a") == [])
+      }
+    }
+  }
+}
