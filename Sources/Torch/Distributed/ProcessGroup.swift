@@ -57,8 +57,8 @@ public final class ProcessGroup {
     var handle: OpaquePointer?
     let status = board.store.withHandle {
       ct_group_create(
-        $0, "\(store.prefix)\(board.prefix)/gloo", Int32(index), Int32(ranks.count), timeout.wholeMilliseconds,
-        Self.isLoopback(store.host), &handle)
+        $0, "\(store.prefix)\(board.prefix)/gloo", Int32(index), Int32(ranks.count),
+        timeout.wholeMilliseconds, Self.isLoopback(store.host), &handle)
     }
     guard status == .OK, let handle else {
       throw CommunicationError(

@@ -34,7 +34,10 @@ public final class DataLoader {
     sourceNames = sources.map(\.name)
     identity = LoaderIdentity(
       data: table.fingerprint(), sampleCount: table.lengths.count, seed: options.seed,
-      isShuffled: options.isShuffled, packing: options.packing)
+      isShuffled: options.isShuffled, packing: options.packing,
+      grouping: options.grouping.map {
+        "of \(options.packsPerStep) packs grouped over \($0.windowStepCount)"
+      })
     current = LoaderState(identity: identity)
     producer = StepProducer(table: table, options: options, state: current, plan: plan)
   }
@@ -46,11 +49,11 @@ public final class DataLoader {
   /// Where the data stands after the steps given so far; what was only prefetched does not count.
   public var state: LoaderState { current }
 
-  /// This rank's packs of the next step, in order.
+  /// The packs of the next step, in order.
   ///
   /// Waits for the background thread if the step is not ready. With `wrap` every step is full but
   /// the last one before `epochLimit`. When the data is over the array is empty and `isFinished` is
-  /// true; of several ranks one may also get an empty part of the last step, with others still busy.
+  /// true.
   public func nextStep() throws(LoaderError) -> [Pack] {
     if let failure { throw failure }
     let step: LoaderStep?

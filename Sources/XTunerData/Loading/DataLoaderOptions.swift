@@ -6,6 +6,20 @@ public enum EpochEnd: String, Sendable, Codable, CaseIterable {
   case dropLast = "drop_last"
 }
 
+/// Packs change steps so that those of one step cost alike; see ``StepGrouping``.
+public struct PackGrouping: Sendable, Equatable {
+  /// What a pack costs.
+  public var cost: StepCost
+  /// Steps among which packs are exchanged; at least 2.
+  public var windowStepCount: Int
+
+  /// Packs are exchanged among `windowStepCount` steps.
+  public init(cost: StepCost, windowStepCount: Int) {
+    self.cost = cost
+    self.windowStepCount = windowStepCount
+  }
+}
+
 /// How a loader orders, packs and hands out samples.
 public struct DataLoaderOptions: Sendable, Equatable {
   /// Mode, sequence length and look-ahead.
@@ -20,13 +34,16 @@ public struct DataLoaderOptions: Sendable, Equatable {
   public var epochEnd: EpochEnd
   /// Epochs after which the data ends; nil means never.
   public var epochLimit: Int?
+  /// How packs change steps; nil for steps of packs as they come.
+  public var grouping: PackGrouping?
   /// Steps made ahead on a background thread; 0 makes each when it is asked for.
   public var prefetchCount: Int
 
   /// Makes options; the loader checks them.
   public init(
     packing: PackPlanner, packsPerStep: Int, seed: UInt64, isShuffled: Bool = true,
-    epochEnd: EpochEnd = .wrap, epochLimit: Int? = nil, prefetchCount: Int = 2
+    epochEnd: EpochEnd = .wrap, epochLimit: Int? = nil, grouping: PackGrouping? = nil,
+    prefetchCount: Int = 2
   ) {
     self.packing = packing
     self.packsPerStep = packsPerStep
@@ -34,6 +51,7 @@ public struct DataLoaderOptions: Sendable, Equatable {
     self.isShuffled = isShuffled
     self.epochEnd = epochEnd
     self.epochLimit = epochLimit
+    self.grouping = grouping
     self.prefetchCount = prefetchCount
   }
 
@@ -45,6 +63,9 @@ public struct DataLoaderOptions: Sendable, Equatable {
     }
     if let epochLimit, epochLimit < 1 {
       problems.append("epochs: must be positive, is \(epochLimit)")
+    }
+    if let grouping, grouping.windowStepCount < 2 {
+      problems.append("grouping: must be over 2 steps or more, is \(grouping.windowStepCount)")
     }
     if prefetchCount < 0 {
       problems.append("prefetch: must not be negative, is \(prefetchCount)")

@@ -10,6 +10,8 @@ public struct LoaderIdentity: Sendable, Equatable, Codable {
   public var isShuffled: Bool
   /// Mode, sequence length and look-ahead.
   public var packing: PackPlanner
+  /// How packs change steps, in words; nil where they do not.
+  public var grouping: String?
 
   /// What differs from the identity that a state was saved with, for messages; empty if nothing.
   func differences(from saved: LoaderIdentity) -> [String] {
@@ -27,6 +29,10 @@ public struct LoaderIdentity: Sendable, Equatable, Codable {
     }
     if packing != saved.packing {
       found.append("packing \(packing.summary), was \(saved.packing.summary)")
+    }
+    if grouping != saved.grouping {
+      found.append(
+        "steps \(grouping ?? "of packs as they come"), were \(saved.grouping ?? "as they come")")
     }
     return found
   }

@@ -41,7 +41,17 @@ struct StepProducer: Sendable {
         of one step, and drop_last leaves them all out: use wrap, or smaller steps
         """)
     }
-    return plan
+    guard let grouping = options.grouping else { return plan }
+    let costs = (0..<plan.packCount).map { pack in
+      let lengths = plan.pieceLengths(inPack: pack).map { Int($0) }
+      return grouping.cost.cost(sequenceLengths: lengths, lossTokens: lengths.reduce(0, +))
+    }
+    // A stream of its own for each epoch, beside the one that orders samples.
+    var generator = SplitMix64(seed: options.seed, keys: 3, UInt64(epoch))
+    return plan.reordered(
+      StepGrouping.order(
+        costs: costs, packsPerStep: options.packsPerStep,
+        windowStepCount: grouping.windowStepCount, generator: &generator))
   }
 
   /// The next step; nil when the last epoch is over.

@@ -60,6 +60,25 @@ public struct PackPlan: Sendable, Equatable {
     Array(lengths[pieceRange(ofPack: pack)])
   }
 
+  /// The same packs in another order, a permutation of their indices.
+  func reordered(_ order: [Int]) -> PackPlan {
+    precondition(order.count == packCount, "\(order.count) places for \(packCount) packs")
+    var plan = PackPlan(sequenceLength: sequenceLength)
+    plan.emptySampleCount = emptySampleCount
+    plan.reserve(pieceCount: pieceCount)
+    for pack in order {
+      for piece in pieceRange(ofPack: pack) {
+        if starts.isEmpty {
+          plan.append(sample: samples[piece], length: lengths[piece])
+        } else {
+          plan.append(sample: samples[piece], start: starts[piece], length: lengths[piece])
+        }
+      }
+      plan.endPack()
+    }
+    return plan
+  }
+
   private func pieceRange(ofPack pack: Int) -> Range<Int> {
     Int(packStarts[pack])..<Int(packStarts[pack + 1])
   }

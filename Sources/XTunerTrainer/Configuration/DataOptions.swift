@@ -80,6 +80,8 @@ public struct DataOptions: Sendable, Equatable {
   public var packing = Packing.bestFit
   /// Samples that best fit looks ahead.
   public var packingWindow = 1024
+  /// Steps among which packs are exchanged so that those of a step cost alike; 1 for none.
+  public var groupSteps = 1
   /// What a broken record does.
   public var onError = ErrorPolicy.stop
   /// What happens to a sample longer than the sequence.
@@ -128,6 +130,13 @@ extension DataOptions: ConfigurationSection {
     .init(
       "packing_window", \.packingWindow, .integer(atLeast: 1),
       "Samples that best_fit looks ahead for one that fits."),
+    .init(
+      "group_steps", \.groupSteps, .integer(atLeast: 1),
+      """
+      Steps among which packs are exchanged so that the packs of a step cost alike and no rank \
+      waits for a dear one; 1 leaves steps as they come. Which samples are averaged in one update \
+      then depends on what they cost.
+      """),
     .init(
       "on_error", \.onError, .choice(),
       "What a broken record does: stop names its file and line, skip counts it and goes on."),

@@ -53,7 +53,8 @@ struct ConfigurationAgreement {
       }
     }
     let refusal = refusal(missing: missing, different: different)
-    try store.set("\(Self.prefix)/refusal", refusal.map { Array(try JSONEncoder().encode($0)) } ?? [])
+    try store.set(
+      "\(Self.prefix)/refusal", refusal.map { Array(try JSONEncoder().encode($0)) } ?? [])
     if refusal != nil { try waitForReaders(count - 1 - missing.count) }
     return refusal
   }

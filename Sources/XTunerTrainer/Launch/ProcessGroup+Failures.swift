@@ -19,7 +19,9 @@ extension ProcessGroup {
     of result: Result<Value, any Error>, _ task: String
   ) throws(CommunicationError) -> String? {
     var cause: [UInt8] = []
-    if case .failure(let error) = result { cause = Array("\(error)".utf8.prefix(Self.toldByteCount)) }
+    if case .failure(let error) = result {
+      cause = Array("\(error)".utf8.prefix(Self.toldByteCount))
+    }
     guard size > 1 else { return Self.text(cause.isEmpty ? [] : [(ranks[0], cause)]) }
     let counts = try gatherValues([Double(cause.count)], label: task).map { Int($0[0]) }
     guard let width = counts.max(), width > 0 else { return nil }

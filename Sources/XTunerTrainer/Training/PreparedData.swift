@@ -78,13 +78,24 @@ public struct PreparedData {
   }
 
   /// The loader of training packs.
-  public func makeLoader(_ configuration: RunConfiguration) throws(LoaderError) -> DataLoader {
-    try DataLoader(
+  ///
+  /// - Throws: `LoaderError`; what reading the model's configuration throws, where `data.group_steps`
+  ///   needs to know what a pack costs.
+  public func makeLoader(_ configuration: RunConfiguration) throws -> DataLoader {
+    let window = configuration.data.groupSteps
+    var grouping: PackGrouping?
+    if window > 1 {
+      // Without recomputation, so that the order does not change with it.
+      let cost = StepCost(try configuration.modelConfiguration())
+      grouping = PackGrouping(cost: cost, windowStepCount: window)
+    }
+    return try DataLoader(
       sources: training,
       options: DataLoaderOptions(
         packing: packing, packsPerStep: configuration.training.packsPerStep,
         seed: UInt64(configuration.run.seed), isShuffled: configuration.data.shuffle,
-        epochLimit: configuration.training.epochs))
+        epochLimit: configuration.training.epochs,
+        grouping: grouping))
   }
 
   /// The held-out packs, or nil when there is no evaluation.

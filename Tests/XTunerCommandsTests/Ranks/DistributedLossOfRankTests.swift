@@ -8,16 +8,20 @@ import XTunerTrainer
 extension DistributedProcessTests {
   /// Ranks that go away, or stand still, in the middle of training.
   @Suite struct DistributedLossOfRankTests {
-    @Test func theLauncherNamesTheRankThatWasKilledAndLeavesNothingRunning() throws {
+    @Test(arguments: [0, 2])
+    func theLauncherNamesTheRankThatWasKilledAndLeavesNothingRunning(rank: Int) throws {
       try EngineRun.with { run in
         let launcher = try run.launch(ranks: 3, run: "a", EngineRun.endless)
         try run.waitForSteps(2, run: "a")
-        kill(try #require(run.process(ofRank: 2)), SIGKILL)
+        kill(try #require(run.process(ofRank: rank)), SIGKILL)
         #expect(try launcher.wait() == RunExitCode.communication.rawValue)
         #expect(
-          launcher.output.contains("error: rank 2 of 3 was killed by signal 9 (Killed)"),
+          launcher.output.contains("error: rank \(rank) of 3 was killed by signal 9 (Killed)"),
           "\(launcher.output)")
-        #expect(launcher.output.contains("logs/rank-00002.log"), "\(launcher.output)")
+        // Rank 0 has the terminal.
+        #expect(
+          launcher.output.contains("logs/rank-00002.log") == (rank == 2), "\(launcher.output)")
+        #expect(!launcher.output.contains("SIGTERM"), "\(launcher.output)")
         #expect(run.living() == [])
       }
     }

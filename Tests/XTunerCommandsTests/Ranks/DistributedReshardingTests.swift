@@ -29,7 +29,8 @@ extension DistributedProcessTests {
             let limit = name == "same" ? 0 : Self.tolerance
             #expect(
               difference <= limit,
-              "\(name), step \(step.number): \(step.loss), not \(expected.loss), off by \(difference)")
+              "\(name), step \(step.number): \(step.loss), not \(expected.loss), off by \(difference)"
+            )
           }
           let written = try run.store(run: name).scan()
           #expect(written.rejected.isEmpty)

@@ -8,12 +8,13 @@ extension DistributedProcessTests {
     @Test func aMasterThatNeverComesUpIsNamedByAddress() throws {
       try EngineRun.with { run in
         let port = try LocalPort.free()
-        let rank = try run.startRank(1, of: 2, port: port, run: "a")
+        let rank = try run.startRank(
+          1, of: 2, port: port, run: "a", ["parallel.timeout_seconds=2"])
         #expect(try rank.wait() == RunExitCode.communication.rawValue)
         #expect(
           rank.output.hasPrefix(
-            "error: no store answered at 127.0.0.1:\(port) within \(EngineRun.timeoutSeconds) s; "
-              + "check that rank 0 has started"),
+            "error: no store answered at 127.0.0.1:\(port) within 2 s; check that rank 0 has started"
+          ),
           "\(rank.output)")
         expectNoStackTrace(rank.output)
       }

@@ -9,7 +9,7 @@ final class EngineProcess {
 
   /// Starts a program whose standard output and error both go to a file.
   ///
-  /// - Parameter environment: Added to that of the tests, from which a launcher's variables are taken.
+  /// `environment` is added to that of the tests, from which a launcher's variables are taken.
   init(
     _ name: String, executable: String, arguments: [String], environment: [String: String],
     directory: String, outputPath: String

@@ -13,7 +13,8 @@ extension EngineRun {
       #"{"text": "\#(text.dropLast())\#(String(repeating: " again", count: index % 7))"}"#
     }
     try write(lines.joined(separator: "\n"), to: "data.jsonl")
-    try write(Self.configuration(folder: folder, timeoutSeconds: Self.timeoutSeconds), to: "config.yaml")
+    try write(
+      Self.configuration(folder: folder, timeoutSeconds: Self.timeoutSeconds), to: "config.yaml")
   }
 
   func write(_ text: String, to name: String) throws {

@@ -71,8 +71,7 @@ final class EngineRun {
 
   /// Starts one rank as torchrun would, without torchrun.
   ///
-  /// - Parameter fileLimit: Bytes that it may write to a file at most; a rank whose disk is full has
-  ///   the same trouble.
+  /// It may write `fileLimit` bytes to a file; a rank whose disk is full has the same trouble.
   func startRank(
     _ rank: Int, of count: Int, port: Int, run: String, _ overrides: [String] = [],
     configuration: String? = nil, directory: String? = nil, fileLimit: Int? = nil

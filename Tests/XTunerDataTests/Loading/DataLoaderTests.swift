@@ -117,6 +117,44 @@ import Testing
     #expect(joined == whole)
   }
 
+  /// The same packs in every epoch, in steps of alike packs, and exact after resuming.
+  @Test func groupedStepsHoldThePacksOfTheirEpoch() throws {
+    let cost = StepCost(
+      linearPerToken: 1, headPerToken: 0, attention: [AttentionCost(perPair: 1)])
+    var grouped = options(packsPerStep: 4)
+    grouped.grouping = PackGrouping(cost: cost, windowStepCount: 50)
+    grouped.epochLimit = 2
+    var plain = options(packsPerStep: 4)
+    plain.epochLimit = 2
+    let key: (Pack) -> String = { "\($0.tokens)" }
+    func steps(_ options: DataLoaderOptions) throws -> [[Pack]] {
+      let loader = try DataLoader(sources: sources(), options: options)
+      var steps: [[Pack]] = []
+      while case let step = try loader.nextStep(), !step.isEmpty { steps.append(step) }
+      return steps
+    }
+    let (ours, theirs) = (try steps(grouped), try steps(plain))
+    #expect(ours != theirs)
+    #expect(ours.joined().map(key).sorted() == theirs.joined().map(key).sorted())
+    func spread(_ steps: [[Pack]]) -> Double {
+      steps.dropLast().reduce(0) { sum, step in
+        let costs = step.map { pack in
+          cost.cost(sequenceLengths: pack.sampleLengths.map { Int($0) }, lossTokens: 0)
+        }
+        return sum + (costs.max() ?? 0) / max(costs.reduce(0, +) / Double(costs.count), 1)
+      }
+    }
+    #expect(spread(ours) < spread(theirs))
+    let first = try DataLoader(sources: sources(), options: grouped)
+    for _ in 0..<3 { _ = try first.nextStep() }
+    let second = try DataLoader(sources: sources(), options: grouped)
+    try second.restore(first.state)
+    #expect(try second.nextStep() == ours[3])
+    let other = try DataLoader(sources: sources(), options: plain)
+    let error = #expect(throws: LoaderError.self) { try other.restore(first.state) }
+    #expect(error?.message.contains("grouped over 50") == true)
+  }
+
   @Test func dropLastStartsEachEpochWithAFreshStep() throws {
     var dropping = options(packsPerStep: 7)
     dropping.epochEnd = .dropLast

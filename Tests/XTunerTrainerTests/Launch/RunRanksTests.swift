@@ -8,13 +8,13 @@ import XTunerParallel
 @testable import XTunerTrainer
 
 @Suite struct RunRanksTests {
-  private static let timeout = 1
+  private static let timeout = 2
 
   @Test func aRankMayPrepareForLongerThanTheTimeout() throws {
     let order = Mutex<[Int]>([])
     try runTwoRanks { ranks in
       try ranks.oneFirst("prepare") {
-        if ranks.rank == 0 { Thread.sleep(forTimeInterval: 2.5 * Double(Self.timeout)) }
+        if ranks.rank == 0 { Thread.sleep(forTimeInterval: 1.75 * Double(Self.timeout)) }
         order.withLock { $0.append(ranks.rank) }
       }
     }
@@ -34,7 +34,9 @@ import XTunerParallel
       }
     }
     #expect(
-      messages.withLock { $0 } == [rank: "no data", 1 - rank: "prepare: rank \(rank) failed: no data"])
+      messages.withLock { $0 } == [
+        rank: "no data", 1 - rank: "prepare: rank \(rank) failed: no data",
+      ])
   }
 
   /// Runs `body` as both ranks of a machine.
