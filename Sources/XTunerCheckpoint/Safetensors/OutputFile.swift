@@ -49,7 +49,7 @@ final class OutputFile {
       let count = Glibc.write(descriptor, rest.baseAddress, min(rest.count, 1 << 26))
       if count < 0 && errno == EINTR { continue }
       guard count > 0 else {
-        let action = "write \(rest.count) bytes after the first \(byteCount) of"
+        let action = "write \(rest.count) bytes after the first \(byteCount)"
         throw fail(action, errorNumber: count == 0 ? ENOSPC : errno)
       }
       byteCount += count
@@ -62,7 +62,7 @@ final class OutputFile {
   /// The folder's own entry is flushed by `syncFolder`, once for all files in it.
   func finish() throws(CheckpointError) -> Summary {
     try requireOpen()
-    guard fsync(descriptor) == 0 else { throw fail("flush \(byteCount) bytes of") }
+    guard fsync(descriptor) == 0 else { throw fail("flush \(byteCount) bytes") }
     let closed = close(descriptor)
     descriptor = -1
     guard closed == 0, rename(partialPath, path) == 0 else { throw fail("finish") }
