@@ -29,6 +29,24 @@ public enum ScheduleAction: Sendable, Hashable {
   case embedBackward(microBatch: Int)
 }
 
+extension ScheduleAction {
+  /// Whether it is work of its own and does not only start something.
+  public var computes: Bool {
+    switch self {
+    case .embed, .forward, .loss, .recompute, .backward, .embedBackward: true
+    case .gather, .release, .reduce, .swapOut, .swapIn, .countRows: false
+    }
+  }
+
+  /// Whether it belongs to the backward pass of the layers.
+  public var isBackward: Bool {
+    switch self {
+    case .backward, .recompute: true
+    default: false
+    }
+  }
+}
+
 /// What a schedule needs to know of a layer.
 public struct LayerPlan: Sendable, Hashable {
   /// The stages' names, for print.

@@ -288,20 +288,3 @@ final class TrainingRound {
     }
   }
 }
-
-extension ScheduleAction {
-  /// Whether it is work of its own and does not only start something.
-  var computes: Bool {
-    switch self {
-    case .embed, .forward, .loss, .recompute, .backward, .embedBackward: true
-    case .gather, .release, .reduce, .swapOut, .swapIn, .countRows: false
-    }
-  }
-
-  var isBackward: Bool {
-    switch self {
-    case .backward, .recompute: true
-    default: false
-    }
-  }
-}

@@ -240,7 +240,7 @@ public final class TrainingRun {
     return (own, assignment.prediction(costs: costs))
   }
 
-  private func microBatch(_ packs: [Pack]) -> MicroBatch {
+  func microBatch(_ packs: [Pack]) -> MicroBatch {
     MicroBatch.make(
       packs, packsPerBatch: packs.count, reduction: LossReduction(configuration.loss.reduction))[0]
   }
@@ -281,31 +281,5 @@ public final class TrainingRun {
   private func isCheckpointDue(isLast: Bool) -> Bool {
     if isLast { return configuration.checkpoint.atEnd }
     return configuration.checkpoint.everySteps.map { step % $0 == 0 } ?? false
-  }
-
-  private func evaluate() throws {
-    guard let evaluationLoader else { return }
-    let clock = ContinuousClock()
-    let start = clock.now
-    var own = [0.0, 0.0, 0.0]
-    let (reader, readers) = (ranks.mesh.dataRank, ranks.mesh.dataRankCount)
-    var packs = evaluationLoader.slice(rank: reader, of: readers).makeIterator()
-    // Ranks meet in every block: one that has a pack less than others runs along with nothing.
-    for _ in 0..<(evaluationLoader.packCount + readers - 1) / readers {
-      let batch = packs.next().map { microBatch([$0]) } ?? MicroBatch()
-      let result = try engine.evaluate(batch)
-      own[0] += result.lossSum
-      own[1] += result.weightSum
-      if ranks.mesh.sequence.index == 0 { own[2] += Double(batch.targetTokens.count) }
-    }
-    let sums = try ranks.mesh.world.gatherValues(own, label: "evaluation").reduce([0, 0, 0]) {
-      zip($0, $1).map(+)
-    }
-    let result = EvaluationMetrics(
-      step: step, loss: sums[1] > 0 ? sums[0] / sums[1] : .nan, lossTokens: Int(sums[2]),
-      seconds: (clock.now - start).seconds)
-    try metrics?.write(result)
-    try tensorBoard?.write(result)
-    progress.report(result)
   }
 }
