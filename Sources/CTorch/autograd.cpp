@@ -1,5 +1,7 @@
+#include <ATen/ops/empty.h>
 #include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/variable.h>
 
 #include "bridge.h"
 
@@ -15,6 +17,15 @@ CTStatus ct_autograd_grad(ct_tensor *const *outputs, size_t output_count, ct_ten
     for (size_t i = 0; i < output_count; ++i) seeds.push_back(grad_outputs[i] ? grad_outputs[i]->value : at::Tensor());
     *out = new ct_tensor_list{torch::autograd::grad(to_list(outputs, output_count), to_list(inputs, input_count), seeds,
                                                     retain_graph, /*create_graph=*/false, allow_unused)};
+  });
+}
+
+CTStatus ct_tensor_graph_end(ct_tensor *tensor, ct_tensor **out) {
+  return guarded([&] {
+    auto end = at::empty({0}, tensor->value.options());
+    if (tensor->value.requires_grad())
+      end = torch::autograd::make_variable(std::move(end), torch::autograd::impl::gradient_edge(tensor->value));
+    *out = new ct_tensor{std::move(end)};
   });
 }
 

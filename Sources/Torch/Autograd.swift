@@ -51,6 +51,14 @@ extension Tensor {
     torchCall("requires_grad_") { ct_tensor_set_requires_grad(handle, value) }
   }
 
+  /// A tensor without elements that stands for this one as the end of its graph.
+  ///
+  /// Gradients can start from it, with an output gradient of this tensor's shape, and this tensor's
+  /// memory need not be kept for that.
+  public func graphEnd() -> Tensor {
+    withExtendedLifetime(self) { makeTensor("graphEnd") { ct_tensor_graph_end(handle, $0) } }
+  }
+
   /// The same memory outside any graph, as a new start of one.
   public func leaf() -> Tensor {
     let tensor = detached()

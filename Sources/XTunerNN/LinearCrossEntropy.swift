@@ -13,6 +13,10 @@ public struct LinearCrossEntropy: Sendable {
   /// Weight of the squared log-sum-exp of each position's logits; zero switches it off.
   public var zLoss: Double
 
+  /// Rows of the head's gradient that are made at once where it is summed in a wider dtype; the whole
+  /// would be as large as the head.
+  package static let sliceSize = 4096
+
   /// Losses with chunks of `chunkSize` positions.
   public init(chunkSize: Int, zLoss: Double = 0) {
     precondition(chunkSize > 0, "the chunk size must be positive, is \(chunkSize)")
@@ -77,7 +81,12 @@ public struct LinearCrossEntropy: Sendable {
         if headVD.dtype == .float32 {
           headGradient.addMatrixProduct(gradient.transposed(), hiddenCD)
         } else {
-          headGradient.add(gradient.transposed().matrixProduct(hiddenCD))
+          for start in stride(from: 0, to: headVD.size(0), by: Self.sliceSize) {
+            let length = min(Self.sliceSize, headVD.size(0) - start)
+            headGradient.narrowed(dim: 0, start: start, length: length).add(
+              gradient.narrowed(dim: 1, start: start, length: length).transposed()
+                .matrixProduct(hiddenCD))
+          }
         }
       }
       return Result(loss: loss, zLoss: zLossSum, hiddenGradient: gradientTD)

@@ -37,6 +37,17 @@ import Torch
     #expect(result[1]?.floats() == [108])
   }
 
+  @Test func gradientsStartAtTheEndOfAGraphWithoutItsMemory() {
+    let x = Tensor([2, 3] as [Float]).leaf()
+    let end = (x * x).graphEnd()
+    #expect(end.shape == [0])
+    #expect(end.requiresGradient)
+    #expect(!Tensor([1] as [Float]).graphEnd().requiresGradient)
+    let result = gradients(
+      of: [end], withRespectTo: [x], outputGradients: [Tensor([1, 10] as [Float])])
+    #expect(result[0]?.floats() == [4, 60])
+  }
+
   @Test func gradientsDoNotAccumulateInLeaves() {
     let x = Tensor([3] as [Float]).leaf()
     for _ in 0..<3 {

@@ -92,6 +92,8 @@ CTStatus ct_autograd_grad(ct_tensor *_Nonnull const *_Nonnull outputs, size_t ou
                           ct_tensor *_Nonnull const *_Nonnull inputs, size_t input_count,
                           ct_tensor *_Nullable const *_Nonnull grad_outputs, bool retain_graph, bool allow_unused,
                           ct_tensor_list *_Nullable *_Nonnull out);
+/// A tensor without elements at the place that `tensor` has in its graph.
+CTStatus ct_tensor_graph_end(ct_tensor *tensor, ct_tensor *_Nullable *_Nonnull out);
 /// Sets gradient recording on this thread and returns the previous value.
 bool ct_grad_mode_set(bool enabled);
 bool ct_grad_mode_get(void);

@@ -9,6 +9,7 @@ public import XTunerNN
 public final class BlockExecution {
   private struct Tape {
     let inputs: [Tensor]
+    /// The ends of the stage's graph, without memory.
     let outputs: [Tensor]
   }
 
@@ -110,7 +111,8 @@ public final class BlockExecution {
     // Where rows come from other ranks, how many there are is known when they are there.
     if stage.travel == .fromExperts { record.localOffsetsE = journey.route?.offsetsIfKnown }
     let outputs = withGradientRecording(isRecorded) { stage.run(inputs, context, record) }
-    if isRecorded { tapes[index] = Tape(inputs: inputs, outputs: outputs) }
+    // What travels is not kept where it came from, unless its own gradient needs it.
+    if isRecorded { tapes[index] = Tape(inputs: inputs, outputs: outputs.map { $0.graphEnd() }) }
     let plain = outputs.map { $0.detached() }
     if exchanges.isActive(stage.travel) {
       let pending = exchanges.depart(stage.travel, plain, &journey)

@@ -15,7 +15,14 @@ public final class RestingTensor {
   /// A tensor that rests where `swap` is given, and is always there otherwise.
   public init(_ tensor: Tensor, swap: HostSwap?) {
     self.swap = swap
-    self.place = swap.map { .resting($0.out(tensor)) } ?? .here(tensor)
+    guard let swap else {
+      place = .here(tensor)
+      return
+    }
+    let swapped = swap.out(tensor)
+    // So that not all tensors of a model are here at once.
+    swapped.waitUntilOut()
+    place = .resting(swapped)
   }
 
   /// Starts to bring it back, ahead of its use.

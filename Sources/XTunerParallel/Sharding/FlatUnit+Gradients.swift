@@ -8,6 +8,9 @@ public enum GradientWire: String, Sendable, Hashable, CaseIterable {
 }
 
 extension FlatUnit {
+  /// Elements that are widened to float32 at once: 4 MB.
+  package static let widenedCount = 1 << 20
+
   /// The gradient of a parameter for in-place accumulation, zeroed when it is the first since the
   /// last reduction; a view of its local shape.
   public func accumulator(of parameter: Parameter) -> Tensor {
@@ -26,11 +29,23 @@ extension FlatUnit {
     let sum = view(gradientMemory(), slots[index])
     withoutGradients {
       if hasGradient[index] {
-        sum.add(gradient)
+        add(gradient, to: sum)
       } else {
         sum.copy(from: gradient)
         hasGradient[index] = true
       }
+    }
+  }
+
+  /// libtorch widens all of what is added to another dtype first: a few rows at a time keep that small.
+  private func add(_ gradient: Tensor, to sum: Tensor) {
+    guard gradient.dtype != .float32, gradient.rank > 1 else { return sum.add(gradient) }
+    let rowCount = gradient.size(0)
+    let step = max(Self.widenedCount / max(gradient.elementCount / max(rowCount, 1), 1), 1)
+    for start in stride(from: 0, to: rowCount, by: step) {
+      let length = min(step, rowCount - start)
+      sum.narrowed(dim: 0, start: start, length: length)
+        .add(gradient.narrowed(dim: 0, start: start, length: length))
     }
   }
 

@@ -50,15 +50,21 @@ package final class TrainingEngine {
     self.exchanges = exchanges
     self.crossEntropy = LinearCrossEntropy(chunkSize: options.chunkSize, zLoss: options.zLoss)
     self.layerPlans = model.layers.enumerated().map { index, layer in
-      let stages = layer.stages
-      let isRecomputed = index < options.recomputedLayerCount
-      return LayerPlan(
-        stages: stages.map(\.name),
-        travelling: Set(stages.indices.filter { exchanges.isActive(stages[$0].travel) }),
-        recorded: isRecomputed
-          ? Set(stages.indices.filter { options.keptStages.contains(stages[$0].name) }) : nil,
-        swapsInput: isRecomputed && options.swapsActivations)
+      Self.plan(index, layer.stages, options) { exchanges.isActive($0) }
     }
+  }
+
+  /// What the schedule needs to know of the layer at `index`.
+  static func plan(
+    _ index: Int, _ stages: [Stage], _ options: Options, isActive: (Stage.Travel) -> Bool
+  ) -> LayerPlan {
+    let isRecomputed = index < options.recomputedLayerCount
+    return LayerPlan(
+      stages: stages.map(\.name),
+      travelling: Set(stages.indices.filter { isActive(stages[$0].travel) }),
+      recorded: isRecomputed
+        ? Set(stages.indices.filter { options.keptStages.contains(stages[$0].name) }) : nil,
+      swapsInput: isRecomputed && options.swapsActivations)
   }
 
   /// The schedule of one round of a step.
@@ -69,16 +75,9 @@ package final class TrainingEngine {
   }
 
   func scheduleOptions(isFirstRound: Bool, isLastRound: Bool) -> Schedule.Options {
-    var schedule = Schedule.Options()
-    schedule.microBatchCount = options.interleave
-    schedule.isSharded = units.blocks.contains { $0.isSharded }
-    schedule.isReduced = mesh.world.size > 1
-    schedule.prefetch = options.prefetch
-    schedule.reshard = options.reshard
-    schedule.tiesHead = model.head.weight == nil
-    schedule.isFirstRound = isFirstRound
-    schedule.isLastRound = isLastRound
-    return schedule
+    options.schedule(
+      isSharded: units.blocks.contains { $0.isSharded }, isReduced: mesh.world.size > 1,
+      tiesHead: model.head.weight == nil, isFirstRound: isFirstRound, isLastRound: isLastRound)
   }
 
   /// Forgets the gradients, then adds up those of all micro-batches of one optimizer step, over all
@@ -138,5 +137,23 @@ package final class TrainingEngine {
       layers: layerPlans, options: scheduleOptions(isFirstRound: true, isLastRound: true))
     try withoutGradients { try pass.run(schedule, &measurement) }
     return (measurement.loss, own.weightSum)
+  }
+}
+
+extension TrainingEngine.Options {
+  /// The options of a round's schedule.
+  func schedule(
+    isSharded: Bool, isReduced: Bool, tiesHead: Bool, isFirstRound: Bool, isLastRound: Bool
+  ) -> Schedule.Options {
+    var schedule = Schedule.Options()
+    schedule.microBatchCount = interleave
+    schedule.isSharded = isSharded
+    schedule.isReduced = isReduced
+    schedule.prefetch = prefetch
+    schedule.reshard = reshard
+    schedule.tiesHead = tiesHead
+    schedule.isFirstRound = isFirstRound
+    schedule.isLastRound = isLastRound
+    return schedule
   }
 }

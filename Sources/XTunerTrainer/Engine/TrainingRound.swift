@@ -6,10 +6,10 @@ import XTunerParallel
 
 /// Carries out the schedule of one round of micro-batches.
 final class TrainingRound {
-  /// Blocks whose gradients may be on their way at once.
-  private static let reductionLimit = 2
+  /// Blocks whose gradients may be on their way at once: one has all of the next block's backward.
+  static let reductionLimit = 1
   /// Layers whose inputs may be on their way to the host at once.
-  private static let swapLimit = 2
+  static let swapLimit = 2
 
   private let engine: TrainingEngine
   private let batches: [MicroBatch]
@@ -182,12 +182,12 @@ final class TrainingRound {
   private func reduce(_ block: Int) throws {
     let isComplete = isLast && (block > 0 || isEmbeddingDone)
     try waitForReduction(blocks[block])
+    while reducing.count >= Self.reductionLimit {
+      try waitForReduction(blocks[reducing.removeFirst()])
+    }
     begin("reduce", .reduce, blocks[block])
     try blocks[block].reduce(wire: engine.options.gradientWire, isLast: isComplete)
     reducing.append(block)
-    while reducing.count > Self.reductionLimit {
-      try waitForReduction(blocks[reducing.removeFirst()])
-    }
   }
 
   private func swapOut(_ execution: BlockExecution) throws {

@@ -22,6 +22,8 @@ public struct StepMetrics: Sendable, Equatable {
   public var memoryPeakBytes: Int?
   /// Highest memory of tensors so far in bytes, on the rank that has most.
   public var tensorPeakBytes: Int?
+  /// Memory of tensors in bytes after the step, on the rank that has most.
+  public var tensorLiveBytes: Int?
   /// Seconds that the step waited for data.
   public var dataSeconds: Double
   /// Seconds that ranks waited for communication, on average over ranks; `nil` for one rank.
@@ -62,7 +64,8 @@ public struct StepMetrics: Sendable, Equatable {
     step: Int, loss: Double, gradientNorm: Double, learningRate: Double, tokens: Int,
     lossTokens: Int, tokensPerSecond: Double, stepSeconds: Double,
     modelFlopsUtilization: Double? = nil, memoryPeakBytes: Int? = nil,
-    tensorPeakBytes: Int? = nil, dataSeconds: Double = 0, communicationSeconds: Double? = nil,
+    tensorPeakBytes: Int? = nil, tensorLiveBytes: Int? = nil, dataSeconds: Double = 0,
+    communicationSeconds: Double? = nil,
     predictedImbalance: Double? = nil, measuredImbalance: Double? = nil,
     maxViolation: Double? = nil, balanceLoss: Double? = nil, routerZLoss: Double? = nil,
     zLoss: Double? = nil, isSkipped: Bool = false, sourceLosses: [NamedValue] = []
@@ -78,6 +81,7 @@ public struct StepMetrics: Sendable, Equatable {
     self.modelFlopsUtilization = modelFlopsUtilization
     self.memoryPeakBytes = memoryPeakBytes
     self.tensorPeakBytes = tensorPeakBytes
+    self.tensorLiveBytes = tensorLiveBytes
     self.dataSeconds = dataSeconds
     self.communicationSeconds = communicationSeconds
     self.predictedImbalance = predictedImbalance
@@ -105,6 +109,7 @@ public struct StepMetrics: Sendable, Equatable {
     line.add("mfu", modelFlopsUtilization)
     line.add("memory_peak_bytes", memoryPeakBytes)
     if let tensorPeakBytes { line.add("tensor_peak_bytes", tensorPeakBytes) }
+    if let tensorLiveBytes { line.add("tensor_live_bytes", tensorLiveBytes) }
     line.add("data_seconds", dataSeconds)
     if let communicationSeconds { line.add("communication_seconds", communicationSeconds) }
     if let predictedImbalance { line.add("imbalance_predicted", predictedImbalance) }

@@ -16,7 +16,7 @@ extension TrainingRun {
     let ranks = try ranks.mesh.world.gatherValues(
       [
         computing, measured.communicationSeconds, Double(Throughput.peakMemoryBytes() ?? 0),
-        Double(DeviceMemory.peakByteCount),
+        Double(DeviceMemory.peakByteCount), Double(DeviceMemory.liveByteCount),
       ], label: "rank metrics")
     func mean(_ index: Int) -> Double {
       ranks.reduce(0) { $0 + $1[index] } / Double(ranks.count)
@@ -35,6 +35,7 @@ extension TrainingRun {
       tokensPerSecond: tokens / seconds, stepSeconds: seconds,
       modelFlopsUtilization: operations / seconds / peakRate,
       memoryPeakBytes: Int(largest(2)), tensorPeakBytes: Int(largest(3)),
+      tensorLiveBytes: Int(largest(4)),
       dataSeconds: dataSeconds,
       communicationSeconds: isAlone ? nil : mean(1),
       predictedImbalance: isAlone ? nil : prediction.spread,

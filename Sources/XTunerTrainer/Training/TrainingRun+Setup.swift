@@ -117,6 +117,7 @@ extension TrainingRun {
         "libtorch": Torch.version, "cpu": Torch.cpuCapability,
         "threads": String(Torch.threadCount), "configuration": configuration.hash,
       ])
+    try noteMemory()
   }
 }
 

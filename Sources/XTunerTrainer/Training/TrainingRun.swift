@@ -130,7 +130,9 @@ public final class TrainingRun {
     trace = try tracedSteps.map {
       try TraceWriter($0, ranks: ranks, layout: layout, stepCount: stepCount)
     }
+    DeviceMemory.resetPeak()
     try ranks.agree("load the weights") { try prepareWeights(checkpoint) }
+    try noteLoading()
     try ranks.agree("write the configuration") { try directory?.write(configuration) }
     try noteStart(checkpoint)
   }

@@ -1,0 +1,249 @@
+import Torch
+import XTunerModels
+import XTunerNN
+import XTunerParallel
+
+// Shape legend for this file:
+//   T tokens of this rank   P tokens of the whole pack   D hidden   H, G query and key-value heads
+//   d head size   h, g heads of this rank   E experts   K experts a token   I width of a feed-forward
+//   layer or expert   S rows of this rank's experts   e bytes of an element
+
+/// The stages of a decoder layer in bytes, operator by operator as in `DecoderLayer`.
+struct ImaginedLayer {
+  private let ledger: MemoryLedger
+  private let name: String
+  private let attention: GroupedQueryAttention
+  private let feedForward: FeedForwardConfiguration
+  private let setting: MemoryEstimate.Setting
+  private let experts: MixtureConfiguration?
+
+  init?(
+    _ name: String, _ layer: DecoderLayerConfiguration, _ setting: MemoryEstimate.Setting,
+    _ ledger: MemoryLedger
+  ) {
+    guard case .groupedQuery(let attention) = layer.attention else { return nil }
+    self.name = name
+    self.attention = attention
+    self.feedForward = layer.feedForward
+    self.experts = layer.feedForward.mixture
+    self.setting = setting
+    self.ledger = ledger
+  }
+
+  private var e: Int { setting.computeDType.size }
+  private var D: Int { setting.model.hiddenSize }
+  private var T: Int {
+    (setting.tokenCount + setting.layout.sequence - 1) / setting.layout.sequence
+  }
+  private var P: Int { setting.tokenCount }
+  private var headSize: Int { attention.headSize }
+
+  /// Rows of this rank's tokens in the order of experts, and rows that come to its experts.
+  var sentRows: Int { T * (experts?.expertsPerToken ?? 0) }
+  var receivedRows: Int {
+    Int(Double(sentRows * setting.layout.expertTensor) * setting.expertLoad)
+  }
+
+  /// Bytes of the gradients' and values' rows of a stage's outputs, as they are made.
+  func run(_ stage: String, _ x: [ImaginedTensor], _ record: inout ImaginedMemory?)
+    -> [ImaginedTensor]
+  {
+    switch stage {
+    case "project": project(x[0])
+    case "attend": [attend(x)]
+    case "feedForward": [feedForwardStage(x[0], x[1])]
+    case "route": route(x[0], x[1], &record)
+    case "dispatch": [ledger.permute(x[0], byteCount: sentRows * D * e)]
+    case "experts": [computeExperts(x[0])]
+    case "shared": [shared(x[0])]
+    default: [combine(x)]
+    }
+  }
+
+  private func parameter(_ part: String, _ count: Int) -> ImaginedParameter {
+    ImaginedParameter(
+      name: "\(name).\(part)", unit: .dense, elementCount: count, elementSize: e)
+  }
+
+  private func norm(_ x: ImaginedTensor, width: Int? = nil) -> ImaginedTensor {
+    ledger.norm(x, width: width ?? D, elementSize: e)
+  }
+
+  // MARK: Attention
+
+  private func project(_ input: ImaginedTensor) -> [ImaginedTensor] {
+    let normalizedTD = norm(input)
+    func projected(_ part: String, _ width: Int) -> ImaginedTensor {
+      ledger.linear(normalizedTD, byteCount: T * width * e, parameter(part, width * D))
+    }
+    var query = projected("query", attention.querySize)
+    var key = projected("key", attention.keyValueSize)
+    let value = projected("value", attention.keyValueSize)
+    if attention.normalizesQueryAndKey {
+      query = norm(query, width: headSize)
+      key = norm(key, width: headSize)
+    }
+    return [ledger.rotary(query), ledger.rotary(key), value]
+  }
+
+  private func attend(_ x: [ImaginedTensor]) -> ImaginedTensor {
+    let heads = attention.headCount / setting.layout.sequence
+    let share =
+      setting.longestSample >= 1024 && attention.slidingWindow == nil
+      ? min(1, Double(setting.longestSample) / Double(max(P, 1))) : 0
+    return ledger.attention(
+      x, byteCount: P * heads * headSize * e, scores: P * heads, sampleShare: share)
+  }
+
+  private func afterAttention(_ input: ImaginedTensor, _ attended: ImaginedTensor)
+    -> ImaginedTensor
+  {
+    ledger.sum(
+      input,
+      ledger.linear(
+        attended, byteCount: T * D * e, parameter("output", attention.querySize * D)))
+  }
+
+  // MARK: Dense
+
+  private func gated(_ x: ImaginedTensor, _ part: String, width: Int) -> ImaginedTensor {
+    let gateUp = ledger.linear(
+      x, byteCount: T * 2 * width * e, parameter("\(part).gateUp", 2 * width * D))
+    return ledger.linear(
+      ledger.swiGLU(gateUp), byteCount: T * D * e, parameter("\(part).down", width * D))
+  }
+
+  private func feedForwardStage(_ input: ImaginedTensor, _ attended: ImaginedTensor)
+    -> ImaginedTensor
+  {
+    guard case .dense(let width) = feedForward else { return input }
+    let hidden = afterAttention(input, attended)
+    return ledger.sum(hidden, gated(norm(hidden), "feedForward", width: width))
+  }
+
+  // MARK: Experts
+
+  /// Everything of the router is float32; the choice is three int64 numbers a row, kept in the record.
+  private func route(
+    _ input: ImaginedTensor, _ attended: ImaginedTensor, _ record: inout ImaginedMemory?
+  ) -> [ImaginedTensor] {
+    guard let experts else { return [] }
+    let (E, K) = (experts.expertCount, experts.expertsPerToken)
+    let hidden = afterAttention(input, attended)
+    let normalized = norm(hidden)
+    let wide = e == 4 ? normalized : ledger.cast(normalized, byteCount: T * D * 4)
+    var weight = parameter("router", E * D)
+    weight.elementSize = 4
+    weight.unit = e == 4 ? .dense : .float32
+    let logits = ledger.linear(wide, byteCount: T * E * 4, weight)
+    let scores = ledger.softmax(logits)
+    if record == nil {
+      // Values and indices of the best; the sorted order and its inverse; then what is kept.
+      _ = ledger.take(T * K * (4 + 8 + 16), \.working)
+      record = ledger.take(T * K * 24 + E * 16, \.activations)
+    }
+    // Saves the scores for the gradient's shape.
+    var weights = ledger.reduction(scores, byteCount: T * K * 4, saving: [scores.memory])
+    if experts.router.normalizesWeights {
+      let total = ledger.take(T * 4, \.activations)
+      weights = ledger.reduction(weights, byteCount: T * K * 4, saving: [weights.memory, total])
+    }
+    let scoreSums = ledger.reduction(scores, byteCount: E * 4)
+    let logSumExp = ledger.reduction(
+      logits, byteCount: T * 4, saving: [logits.memory], savingResult: true)
+    let squared = ledger.reduction(logSumExp, byteCount: 4)
+    return [hidden, normalized, weights, scoreSums, squared]
+  }
+
+  private func computeExperts(_ rows: ImaginedTensor) -> ImaginedTensor {
+    guard let experts else { return rows }
+    let count = experts.expertCount / setting.layout.expert
+    let width = experts.expertSize / setting.layout.expertTensor
+    func weight(_ part: String, _ count: Int) -> ImaginedParameter {
+      ImaginedParameter(
+        name: "\(name).experts.\(part)", unit: .experts, elementCount: count, elementSize: e)
+    }
+    let gateUp = ledger.linear(
+      rows, byteCount: receivedRows * 2 * width * e, weight("gateUp", count * 2 * width * D))
+    return ledger.linear(
+      ledger.swiGLU(gateUp), byteCount: receivedRows * D * e,
+      weight("down", count * width * D))
+  }
+
+  private func shared(_ x: ImaginedTensor) -> ImaginedTensor {
+    gated(x, "sharedExpert", width: experts?.sharedExpertSize ?? 0)
+  }
+
+  private func combine(_ x: [ImaginedTensor]) -> ImaginedTensor {
+    let sum = ledger.sum(x[0], ledger.unpermute(x[1], x[2], byteCount: T * D * e))
+    return x.count > 3 ? ledger.sum(sum, x[3]) : sum
+  }
+
+  // MARK: Exchanges
+
+  /// What arrives where a stage's outputs travel; the exchange's own copies are there for a moment.
+  func exchange(_ travel: Stage.Travel, _ x: [ImaginedTensor], isBack: Bool)
+    -> [ImaginedTensor]
+  {
+    switch (travel, isBack) {
+    case (.none, _): return x
+    case (.toExperts, false), (.fromExperts, true): return [scatter(x[0])]
+    case (.fromExperts, false), (.toExperts, true): return [collect(x[0])]
+    case (.toHeads, false), (.toTokens, true): return toHeads(x, isBack: isBack)
+    case (.toTokens, false), (.toHeads, true): return toTokens(x, isBack: isBack)
+    }
+  }
+
+  /// Rows as they come, then in the order of experts; where experts are cut, a copy for each part.
+  private func scatter(_ rows: ImaginedTensor) -> ImaginedTensor {
+    let copies = setting.layout.expertTensor
+    let outgoing = copies > 1 ? ledger.take(rows.byteCount * copies, \.collectives) : nil
+    let incoming = ledger.take(receivedRows * D * e, \.collectives)
+    return withExtendedLifetime((outgoing, incoming)) { ledger.tensor(receivedRows * D * e) }
+  }
+
+  /// Rows in the order in which they came, then those of the own tokens.
+  private func collect(_ rows: ImaginedTensor) -> ImaginedTensor {
+    let copies = setting.layout.expertTensor
+    let outgoing = ledger.take(rows.byteCount, \.collectives)
+    guard copies > 1 else {
+      return withExtendedLifetime(outgoing) { ledger.tensor(sentRows * D * e) }
+    }
+    let incoming = ledger.take(sentRows * copies * D * e, \.collectives)
+    return withExtendedLifetime((outgoing, incoming)) { ledger.tensor(sentRows * D * e) }
+  }
+
+  /// The parts for each rank, all of them in a row, what comes, and each of the three taken out.
+  private func toHeads(_ x: [ImaginedTensor], isBack: Bool) -> [ImaginedTensor] {
+    let ranks = setting.layout.sequence
+    let queries = P * attention.headCount / ranks * headSize * e
+    guard !isBack else {
+      let outgoing = ledger.take(x[0].byteCount, \.collectives)
+      return withExtendedLifetime(outgoing) { [ledger.tensor(queries)] }
+    }
+    let keys = P * max(attention.keyValueHeadCount / ranks, 1) * headSize * e
+    let parts = ledger.take(queries + 2 * keys, \.collectives)
+    let outgoing = ledger.take(queries + 2 * keys, \.collectives)
+    let incoming = ledger.take(queries + 2 * keys, \.collectives)
+    return withExtendedLifetime((parts, outgoing, incoming)) {
+      [ledger.tensor(queries), ledger.tensor(keys), ledger.tensor(keys)]
+    }
+  }
+
+  private func toTokens(_ x: [ImaginedTensor], isBack: Bool) -> [ImaginedTensor] {
+    let queries = T * attention.querySize * e
+    guard isBack else {
+      let incoming = ledger.take(queries, \.collectives)
+      return withExtendedLifetime(incoming) { [ledger.tensor(queries)] }
+    }
+    // Sums of key and value gradients are float32.
+    let keys = T * attention.keyValueSize
+    let all = x.reduce(0) { $0 + $1.byteCount }
+    let outgoing = ledger.take(all, \.collectives)
+    let incoming = ledger.take(all, \.collectives)
+    let sums = ledger.take(queries + 2 * keys * 4, \.collectives)
+    return withExtendedLifetime((outgoing, incoming, sums)) {
+      [ledger.tensor(queries), ledger.tensor(keys * e), ledger.tensor(keys * e)]
+    }
+  }
+}

@@ -1,0 +1,154 @@
+package import Torch
+package import XTunerModels
+package import XTunerParallel
+import XTunerMoE
+import XTunerNN
+
+/// Bytes of tensors by what they are for.
+package struct MemoryParts: Sendable, Hashable {
+  /// Own part of the weights: 4 bytes an element for the float32 master, and the compute copy where
+  /// that is another dtype (2 in bfloat16).
+  package var weights = 0
+  /// Own part of AdamW's moments, two float32 numbers an element; nothing where they rest on the host.
+  package var moments = 0
+  /// Own part of the float32 gradients.
+  package var gradientShards = 0
+  /// Buffers that gathered units and whole float32 gradients go round in.
+  package var buffers = 0
+  /// What collectives take beside their operands, while they run.
+  package var collectives = 0
+  /// What is kept from forward for backward, and the hidden states on their way.
+  package var activations = 0
+  /// Gradients of activations.
+  package var gradients = 0
+  /// Gradients of one stage's parameters, before they are added to their unit's.
+  package var parameterGradients = 0
+  /// Logits of one chunk and what is computed of them.
+  package var head = 0
+  /// What operators take for a moment.
+  package var working = 0
+
+  package init() {}
+
+  /// The parts with names for people, largest meaning first.
+  package static var names: [(name: String, part: any KeyPath<MemoryParts, Int> & Sendable)] {
+    [
+      ("weights", \.weights), ("moments", \.moments), ("gradient_shards", \.gradientShards),
+      ("buffers", \.buffers), ("collectives", \.collectives), ("activations", \.activations),
+      ("gradients", \.gradients), ("parameter_gradients", \.parameterGradients), ("head", \.head),
+      ("working", \.working),
+    ]
+  }
+
+  /// The sum of all parts.
+  package var total: Int { Self.names.reduce(0) { $0 + self[keyPath: $1.part] } }
+}
+
+/// The largest number of bytes that tensors of one rank take in training, and what they are.
+///
+/// The steps are gone through in thought: the schedule that the engine carries out, with operators
+/// that take and give up bytes instead of computing. So every policy, layout and interleaving counts
+/// as it is, and the peak is where it is. Not counted: weights being loaded or drawn, evaluation, host
+/// buffers of swaps and a checkpoint's copies, which are no tensors, and workspaces below 1 MB.
+package struct MemoryEstimate: Sendable {
+  /// What decides about the memory of a rank.
+  package struct Setting: Sendable {
+    package var model: ModelConfiguration
+    package var computeDType = DType.bfloat16
+    package var layout = ParallelLayout.single
+    package var options = TrainingEngine.Options()
+    /// Whether AdamW's moments rest in host memory.
+    package var swapsOptimizer = false
+    /// Tokens of a micro-batch's packs, over all ranks that share them.
+    package var tokenCount: Int
+    /// Tokens of them that have a loss.
+    package var targetCount: Int
+    /// Samples of at least 1024 tokens, for which attention uses libtorch's kernel.
+    package var longestSample = 0
+    /// Micro-batches of one rank a step.
+    package var microBatchCount = 1
+    /// Rows that come to a rank's experts, as a multiple of the mean.
+    package var expertLoad = 1.0
+
+    /// One rank, one micro-batch, every token with a loss.
+    package init(model: ModelConfiguration, tokenCount: Int) {
+      self.model = model
+      self.tokenCount = tokenCount
+      self.targetCount = tokenCount
+    }
+  }
+
+  /// Bytes at the moment when they are most.
+  package let peak: MemoryParts
+  /// The action of the schedule at that moment, such as `loss #0`.
+  package let moment: String
+  /// Bytes between two steps.
+  package let resting: MemoryParts
+
+  /// Goes through two steps: the first makes buffers and gradients that are there from then on.
+  package init(_ setting: Setting) {
+    let step = ImaginedStep(setting)
+    for _ in 0..<2 { step.run() }
+    (peak, moment, resting) = withExtendedLifetime(step) {
+      (step.ledger.peak, step.ledger.peakMoment, step.ledger.live)
+    }
+  }
+}
+
+/// The units of one block as sizes: what is gathered, and where gradients are.
+final class ImaginedUnit {
+  /// Which of a block's units: see `UnitGroup`.
+  enum Kind: CaseIterable {
+    case dense, float32, experts
+  }
+
+  /// Elements of the whole unit, with the padding of `FlatUnit`: each parameter starts at a multiple
+  /// of 16 elements, and the whole is a multiple of that times the ranks.
+  let elementCount: Int
+  let groupSize: Int
+  let elementSize: Int
+  var gathered: ImaginedMemory?
+  var gathering: ImaginedMemory?
+  var gradientBuffer: ImaginedMemory?
+  var gradientShard: ImaginedMemory?
+  var hasGradientShard = false
+  /// Parameters that have a gradient since the last reduction.
+  var named: Set<String> = []
+  var reduction: [ImaginedMemory]?
+  private(set) var resident: [ImaginedMemory] = []
+
+  var shardCount: Int { elementCount / groupSize }
+  var isSharded: Bool { groupSize > 1 }
+
+  init?(
+    _ kind: Kind, _ parameters: [Parameter], _ setting: MemoryEstimate.Setting,
+    _ ledger: MemoryLedger
+  ) {
+    let (layout, dtype) = (setting.layout, setting.computeDType)
+    let own = parameters.filter { Self.kind(of: $0, computeDType: dtype) == kind }
+    guard !own.isEmpty else { return nil }
+    groupSize = kind == .experts ? layout.expertShard : layout.shard
+    elementSize = kind == .float32 ? 4 : dtype.size
+    let count = own.reduce(0) { sum, parameter in
+      var count = parameter.elementCount
+      if kind == .experts {
+        count /= layout.expert * (parameter.tensorSplit == nil ? 1 : layout.expertTensor)
+      }
+      return sum + count.roundedUp(toMultipleOf: 16)
+    }
+    elementCount = count.roundedUp(toMultipleOf: 16 * groupSize)
+    // The master, and the compute copy unless that is the master.
+    resident.append(ledger.take(4 * shardCount, \.weights))
+    if elementSize != 4 { resident.append(ledger.take(elementSize * shardCount, \.weights)) }
+    if !setting.swapsOptimizer { resident.append(ledger.take(8 * shardCount, \.moments)) }
+  }
+
+  static func kind(of parameter: Parameter, computeDType: DType) -> Kind {
+    if parameter.role == .expert { return .experts }
+    return parameter.precision == .full && computeDType != .float32 ? .float32 : .dense
+  }
+}
+
+extension Int {
+  fileprivate func roundedUp(toMultipleOf step: Int) -> Int { (self + step - 1) / step * step }
+}

@@ -1,0 +1,63 @@
+import Foundation
+import Torch
+package import XTunerModels
+package import XTunerParallel
+
+extension TrainingRun {
+  /// Writes to the log how much memory the tensors of a rank will take at most, and for what.
+  func noteMemory() throws {
+    let estimate = MemoryEstimate(
+      .init(configuration, model: prepared.model.configuration, layout: ranks.mesh.layout))
+    let peak = estimate.peak
+    func bytes(_ part: KeyPath<MemoryParts, Int>) -> String { String(peak[keyPath: part]) }
+    try log.write(
+      .info, "memory estimate",
+      [
+        "total.bytes": bytes(\.total), "at": estimate.moment, "weights.bytes": bytes(\.weights),
+        "moments.bytes": bytes(\.moments), "gradient_shards.bytes": bytes(\.gradientShards),
+        "buffers.bytes": bytes(\.buffers), "collectives.bytes": bytes(\.collectives),
+        "activations.bytes": bytes(\.activations), "gradients.bytes": bytes(\.gradients),
+        "parameter_gradients.bytes": bytes(\.parameterGradients), "head.bytes": bytes(\.head),
+        "working.bytes": bytes(\.working),
+      ])
+  }
+
+  /// Writes to every rank's log how much memory its weights took when they were loaded or drawn.
+  ///
+  /// Mapped files are no tensors, and their pages are not anonymous memory.
+  func noteLoading() throws {
+    try log.write(
+      .info, "weights ready",
+      [
+        "tensor_live.bytes": String(DeviceMemory.liveByteCount),
+        "tensor_peak.bytes": String(DeviceMemory.peakByteCount),
+        "anonymous.bytes": Self.anonymousByteCount().map(String.init) ?? "unknown",
+      ])
+  }
+
+  /// The process's resident memory that is not of files.
+  private static func anonymousByteCount() -> Int? {
+    let status = try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)
+    let line = status?.split(separator: "\n").first { $0.hasPrefix("RssAnon:") }
+    return line.flatMap { Int($0.filter(\.isNumber)) }.map { $0 * 1024 }
+  }
+}
+
+extension MemoryEstimate.Setting {
+  /// The setting of a run: packs that are full, and one sample a pack.
+  package init(
+    _ configuration: RunConfiguration, model: ModelConfiguration, layout: ParallelLayout
+  ) {
+    let training = configuration.training
+    self.init(
+      model: model,
+      tokenCount: configuration.data.sequenceLength * training.microBatchPacks)
+    computeDType = DType(configuration.model.dtype)
+    self.layout = layout
+    options = TrainingEngine.Options(configuration, layerCount: model.layers.count)
+    swapsOptimizer = training.swapsOptimizer
+    longestSample = configuration.data.sequenceLength
+    let packsOfRanks = training.microBatchPacks * layout.dataRankCount
+    microBatchCount = (training.packsPerStep + packsOfRanks - 1) / packsOfRanks
+  }
+}
