@@ -36,7 +36,8 @@ final class ImaginedBlock {
     (firstReader, lastReader) = (first, last)
   }
 
-  var isWhole: (Range<Int>) -> Bool { { [stages] in $0.upperBound == stages.count } }
+  /// Whether a range of stages goes to the last one.
+  func endsWith(_ range: Range<Int>) -> Bool { range.upperBound == stages.count }
 
   // MARK: Forward
 

@@ -179,8 +179,9 @@ extension MemoryLedger {
   /// Saves only the context's cosines and sines.
   func rotary(_ x: ImaginedTensor) -> ImaginedTensor { made(x.byteCount, from: [x]) }
 
-  /// Saves queries, keys, values, the result and a float32 log-sum-exp a head and token. A sample that
-  /// libtorch's kernel takes has its results there first, then they are copied.
+  /// Saves queries, keys, values, the result and a float32 log-sum-exp a head and token.
+  ///
+  /// A sample that libtorch's kernel takes has its results there first, then they are copied.
   func attention(
     _ inputs: [ImaginedTensor], byteCount: Int, scores: Int, sampleShare: Double
   ) -> ImaginedTensor {

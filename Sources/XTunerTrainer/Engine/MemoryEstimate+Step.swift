@@ -127,14 +127,14 @@ final class ImaginedStep {
       execution.enter(ImaginedTensor(memory: input))
     }
     execution.forward(stages)
-    if execution.isWhole(stages) { hidden[batch] = execution.takeOutput()?.memory }
+    if execution.endsWith(stages) { hidden[batch] = execution.takeOutput()?.memory }
   }
 
   private func backward(_ block: Int, _ stages: Range<Int>, _ batch: Int) {
     guard let execution = executions[batch][block - 1] else { return }
     waitForGather(block)
     finishReductionIfUnderWay(block)
-    if execution.isWhole(stages), let gradient = hidden[batch] {
+    if execution.endsWith(stages), let gradient = hidden[batch] {
       hidden[batch] = nil
       execution.enterBackward(gradient)
     }
@@ -266,8 +266,9 @@ final class ImaginedStep {
     withExtendedLifetime((input, normalized, gradient, partial)) { hidden[batch] = result }
   }
 
-  /// Logits in the compute dtype, then in float32; log-sum-exp takes their size once more. In float32
-  /// the head's gradient is added in place, otherwise some rows of it are made at a time.
+  /// Logits in the compute dtype, then in float32; log-sum-exp takes their size once more.
+  ///
+  /// In float32 the head's gradient is added in place, otherwise some rows of it are made at a time.
   private func chunk(_ C: Int) {
     let hidden = ledger.take(C * D * e, \.head)
     var narrow: ImaginedMemory? = ledger.take(C * V * e, \.head)
@@ -292,17 +293,6 @@ final class ImaginedStep {
     for unit in units {
       if present.count == 2 { present.removeFirst() }
       present.append(ledger.take(8 * unit.shardCount, \.moments))
-    }
-  }
-}
-
-extension ParallelLayout {
-  /// Whether values travel to other ranks after such a stage.
-  fileprivate func isActive(_ travel: Stage.Travel) -> Bool {
-    switch travel {
-    case .none: false
-    case .toExperts, .fromExperts: expert * expertTensor > 1
-    case .toHeads, .toTokens: sequence > 1
     }
   }
 }

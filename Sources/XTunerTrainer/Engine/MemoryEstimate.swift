@@ -1,8 +1,6 @@
 package import Torch
 package import XTunerModels
 package import XTunerParallel
-import XTunerMoE
-import XTunerNN
 
 /// Bytes of tensors by what they are for.
 package struct MemoryParts: Sendable, Hashable {
@@ -93,62 +91,4 @@ package struct MemoryEstimate: Sendable {
       (step.ledger.peak, step.ledger.peakMoment, step.ledger.live)
     }
   }
-}
-
-/// The units of one block as sizes: what is gathered, and where gradients are.
-final class ImaginedUnit {
-  /// Which of a block's units: see `UnitGroup`.
-  enum Kind: CaseIterable {
-    case dense, float32, experts
-  }
-
-  /// Elements of the whole unit, with the padding of `FlatUnit`: each parameter starts at a multiple
-  /// of 16 elements, and the whole is a multiple of that times the ranks.
-  let elementCount: Int
-  let groupSize: Int
-  let elementSize: Int
-  var gathered: ImaginedMemory?
-  var gathering: ImaginedMemory?
-  var gradientBuffer: ImaginedMemory?
-  var gradientShard: ImaginedMemory?
-  var hasGradientShard = false
-  /// Parameters that have a gradient since the last reduction.
-  var named: Set<String> = []
-  var reduction: [ImaginedMemory]?
-  private(set) var resident: [ImaginedMemory] = []
-
-  var shardCount: Int { elementCount / groupSize }
-  var isSharded: Bool { groupSize > 1 }
-
-  init?(
-    _ kind: Kind, _ parameters: [Parameter], _ setting: MemoryEstimate.Setting,
-    _ ledger: MemoryLedger
-  ) {
-    let (layout, dtype) = (setting.layout, setting.computeDType)
-    let own = parameters.filter { Self.kind(of: $0, computeDType: dtype) == kind }
-    guard !own.isEmpty else { return nil }
-    groupSize = kind == .experts ? layout.expertShard : layout.shard
-    elementSize = kind == .float32 ? 4 : dtype.size
-    let count = own.reduce(0) { sum, parameter in
-      var count = parameter.elementCount
-      if kind == .experts {
-        count /= layout.expert * (parameter.tensorSplit == nil ? 1 : layout.expertTensor)
-      }
-      return sum + count.roundedUp(toMultipleOf: 16)
-    }
-    elementCount = count.roundedUp(toMultipleOf: 16 * groupSize)
-    // The master, and the compute copy unless that is the master.
-    resident.append(ledger.take(4 * shardCount, \.weights))
-    if elementSize != 4 { resident.append(ledger.take(elementSize * shardCount, \.weights)) }
-    if !setting.swapsOptimizer { resident.append(ledger.take(8 * shardCount, \.moments)) }
-  }
-
-  static func kind(of parameter: Parameter, computeDType: DType) -> Kind {
-    if parameter.role == .expert { return .experts }
-    return parameter.precision == .full && computeDType != .float32 ? .float32 : .dense
-  }
-}
-
-extension Int {
-  fileprivate func roundedUp(toMultipleOf step: Int) -> Int { (self + step - 1) / step * step }
 }

@@ -6,6 +6,8 @@ package import XTunerParallel
 extension TrainingRun {
   /// Writes to the log how much memory the tensors of a rank will take at most, and for what.
   func noteMemory() throws {
+    // The estimate knows AdamW's moments; Muon's differ, and so do its exchanges.
+    guard configuration.optimizer.name == .adamw else { return }
     let estimate = MemoryEstimate(
       .init(configuration, model: prepared.model.configuration, layout: ranks.mesh.layout))
     let peak = estimate.peak
