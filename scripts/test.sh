@@ -10,4 +10,8 @@ scripts/libtorch.sh
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 # c10d looks up the name of each address that connects; without a name server that waits for seconds.
 export RES_OPTIONS="${RES_OPTIONS:-attempts:1 timeout:1}"
-exec swift test -c release -Xswiftc -enable-testing --disable-xctest "$@"
+# Tests and the package manager leave temporary files when they are stopped; this folder takes them.
+TMPDIR="$(mktemp -d "${TMPDIR:-/tmp}/xtuner-tests.XXXXXX")"
+export TMPDIR
+trap 'rm -rf "$TMPDIR"' EXIT
+swift test -c release -Xswiftc -enable-testing --disable-xctest "$@"
