@@ -5,7 +5,6 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <cpuinfo.h>
-#include <malloc.h>
 #include <torch/version.h>
 
 #include <cstring>
@@ -132,14 +131,6 @@ CTStatus ct_generator_set_state(ct_generator *generator, ct_tensor *state) {
 
 // ---- Process
 
-void ct_keep_freed_memory(void) {
-#if defined(__GLIBC__)
-  mallopt(M_MMAP_MAX, 0);
-  mallopt(M_TRIM_THRESHOLD, -1);  // never
-  mallopt(M_ARENA_MAX, 1);
-  mallopt(M_TOP_PAD, 64 << 20);
-#endif
-}
 CTStatus ct_set_thread_count(int32_t count) {
   return guarded([&] { at::set_num_threads(count); });
 }

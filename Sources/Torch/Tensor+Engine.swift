@@ -78,6 +78,40 @@ extension Tensor {
     }
   }
 
+  /// `x · weightᵀ + bias`.
+  ///
+  /// - Parameters:
+  ///   - x: `[..., K]`.
+  ///   - weight: `[N, K]`.
+  ///   - bias: `[N]`.
+  ///   - implementation: Which implementation runs.
+  /// - Returns: `[..., N]`.
+  public static func linear(
+    _ x: Tensor, weight: Tensor, bias: Tensor? = nil, implementation: Implementation = .kernel
+  ) -> Tensor {
+    withExtendedLifetime((x, weight, bias)) {
+      makeTensor("xtuner::linear") {
+        ct_linear(x.handle, weight.handle, bias?.handle, implementation == .reference, $0)
+      }
+    }
+  }
+
+  /// This matrix `[m, k]` times `other` `[k, n]`, without gradients; either may be a transposed view.
+  public func product(_ other: Tensor) -> Tensor {
+    withExtendedLifetime((self, other)) {
+      makeTensor("xtuner::product") { ct_product(handle, other.handle, $0) }
+    }
+  }
+
+  /// Adds `left` `[m, k]` times `right` `[k, n]` to this matrix, in place and without gradients.
+  ///
+  /// A float32 matrix gets float32 sums of bfloat16 operands.
+  public func addProduct(_ left: Tensor, _ right: Tensor) {
+    withExtendedLifetime((self, left, right)) {
+      torchCall("xtuner::add_product_") { ct_add_product(handle, left.handle, right.handle) }
+    }
+  }
+
   /// The rows of each expert times the transpose of its weight.
   ///
   /// - Parameters:

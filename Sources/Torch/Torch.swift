@@ -11,11 +11,20 @@ public enum Torch {
   /// Whether the CPU multiplies bfloat16 matrices in hardware.
   public static var hasBFloat16Hardware: Bool { ct_has_bf16_hardware() }
 
-  /// Makes freed tensors' memory stay in the process, since the next step takes it again.
+  /// Makes freed tensors' memory stay in the process, in huge pages where the system has them, since
+  /// the next step takes it again.
   ///
   /// Page faults of returned and retaken memory cost more than a step's arithmetic. For programs
-  /// that train; to be called first. Does nothing where the C library is not glibc.
-  public static func keepFreedMemory() { ct_keep_freed_memory() }
+  /// that train; to be called first.
+  public static func keepFreedMemory() {
+    torchCall("keepFreedMemory") { ct_keep_freed_memory() }
+  }
+
+  /// Bytes that large tensors take, and bytes that are kept for them; zeros before
+  /// ``keepFreedMemory()``.
+  public static var arenaByteCounts: (used: Int, kept: Int) {
+    (Int(ct_arena_used_bytes()), Int(ct_arena_kept_bytes()))
+  }
 
   /// The number of threads of one operation.
   public static var threadCount: Int { Int(ct_thread_count()) }

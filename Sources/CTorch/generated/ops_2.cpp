@@ -13,7 +13,6 @@
 #include <ATen/ops/empty_ops.h>
 #include <ATen/ops/eye_ops.h>
 #include <ATen/ops/full_ops.h>
-#include <ATen/ops/linear_ops.h>
 #include <ATen/ops/log_softmax_ops.h>
 #include <ATen/ops/masked_select_ops.h>
 #include <ATen/ops/multinomial_ops.h>
@@ -32,10 +31,6 @@
 #include <ATen/ops/topk_ops.h>
 #include <ATen/ops/zeros_like_ops.h>
 #include <ATen/ops/zeros_ops.h>
-
-CTStatus ct_linear(ct_tensor *input, ct_tensor *weight, ct_tensor *bias, ct_tensor **out) {
-  return guarded([&] { *out = new ct_tensor{at::_ops::linear::call(input->value, weight->value, to_optional_tensor(bias))}; });
-}
 
 CTStatus ct_grouped_mm(ct_tensor *input, ct_tensor *mat2, ct_tensor *offs, ct_tensor *bias, int32_t out_dtype, ct_tensor **out) {
   return guarded([&] { *out = new ct_tensor{at::_ops::_grouped_mm::call(input->value, mat2->value, to_optional_tensor(offs), to_optional_tensor(bias), to_optional_scalar_type(out_dtype))}; });

@@ -108,10 +108,13 @@ CTStatus ct_generator_set_state(ct_generator *generator, ct_tensor *state);
 
 // ---- Process
 
-/// Makes the C allocator keep large freed blocks instead of giving their pages back to the kernel:
-/// a training step frees and takes the same blocks again, and page faults would cost more than its
-/// arithmetic. To be called before the first large allocation.
-void ct_keep_freed_memory(void);
+/// Makes large tensors come from an arena whose pages stay with the process, and the C allocator keep
+/// its own: a training step frees and takes the same blocks again, and page faults would cost more
+/// than its arithmetic. To be called before the first large allocation.
+CTStatus ct_keep_freed_memory(void);
+/// Bytes of the arena that tensors have, and that it keeps.
+int64_t ct_arena_used_bytes(void);
+int64_t ct_arena_kept_bytes(void);
 CTStatus ct_set_thread_count(int32_t count);
 int32_t ct_thread_count(void);
 void ct_set_deterministic(bool enabled);
@@ -136,6 +139,9 @@ CTStatus ct_swiglu(ct_tensor *gate_up, bool reference, ct_tensor *_Nullable *_No
 CTStatus ct_varlen_attention(ct_tensor *query, ct_tensor *key, ct_tensor *value, ct_tensor *bounds, double scale,
                              int64_t window, ct_tensor *_Nullable sinks, bool reference,
                              ct_tensor *_Nullable *_Nonnull out);
+/// x weight^T + bias. x: [..., K], weight: [N, K], bias: [N] or NULL -> [..., N].
+CTStatus ct_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *_Nullable bias, bool reference,
+                   ct_tensor *_Nullable *_Nonnull out);
 /// Rows of group e times weight[e] transposed. x: [R, K], weight: [E, N, K], offsets: [E] int64 on the
 /// host, the end of each group -> [R, N].
 CTStatus ct_grouped_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *offsets, bool reference,
@@ -148,7 +154,12 @@ CTStatus ct_permute_rows(ct_tensor *x, ct_tensor *token_of_row, ct_tensor *row_o
 CTStatus ct_unpermute_rows(ct_tensor *rows, ct_tensor *weights, ct_tensor *row_of_slot, bool reference,
                            ct_tensor *_Nullable *_Nonnull out);
 
-// ---- Operators over flat buffers, without gradients.
+// ---- Operators without gradients.
+
+/// a: [m, k], b: [k, n] -> [m, n].
+CTStatus ct_product(ct_tensor *a, ct_tensor *b, ct_tensor *_Nullable *_Nonnull out);
+/// into [m, n] += a b; `into` has the dtype of both or is float32, and then so is the sum.
+CTStatus ct_add_product(ct_tensor *into, ct_tensor *a, ct_tensor *b);
 
 /// One step of AdamW in place on contiguous float32 tensors of one size, as torch.optim.AdamW: the gradient
 /// times `gradient_scale`, decoupled decay, bias correction of `step` (from 1). `copy`, bf16 or f16, gets the

@@ -367,9 +367,6 @@ CTStatus ct_baddbmm(ct_tensor *input, ct_tensor *batch1, ct_tensor *batch2, CTSc
 /// aten::mv(Tensor self, Tensor vec) -> Tensor
 CTStatus ct_mv(ct_tensor *input, ct_tensor *vec, ct_tensor *_Nullable *_Nonnull out);
 
-/// aten::linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor
-CTStatus ct_linear(ct_tensor *input, ct_tensor *weight, ct_tensor *_Nullable bias, ct_tensor *_Nullable *_Nonnull out);
-
 /// aten::_grouped_mm(Tensor self, Tensor mat2, Tensor? offs=None, Tensor? bias=None, ScalarType? out_dtype=None) -> Tensor
 CTStatus ct_grouped_mm(ct_tensor *input, ct_tensor *mat2, ct_tensor *_Nullable offs, ct_tensor *_Nullable bias, int32_t out_dtype, ct_tensor *_Nullable *_Nonnull out);
 

@@ -87,6 +87,24 @@ struct VarlenAttention : Function<VarlenAttention> {
   }
 };
 
+struct Linear : Function<Linear> {
+  static Tensor forward(AutogradContext *ctx, const Tensor &x, const Tensor &weight,
+                        const std::optional<Tensor> &bias) {
+    ctx->save_for_backward({x, weight});
+    ctx->saved_data["has_bias"] = bias.has_value();
+    return call<Tensor(const Tensor &, const Tensor &, const std::optional<Tensor> &)>("xtuner::linear", x, weight,
+                                                                                       bias);
+  }
+  static variable_list backward(AutogradContext *ctx, variable_list grads) {
+    auto s = ctx->get_saved_variables();
+    auto [dx, dw, db] =
+        call<std::tuple<Tensor, Tensor, Tensor>(const Tensor &, const Tensor &, const Tensor &, bool, bool, bool)>(
+            "xtuner::linear_backward", grads[0], s[0], s[1], ctx->needs_input_grad(0), ctx->needs_input_grad(1),
+            ctx->saved_data["has_bias"].toBool() && ctx->needs_input_grad(2));
+    return {dx, dw, db};
+  }
+};
+
 struct GroupedLinear : Function<GroupedLinear> {
   static Tensor forward(AutogradContext *ctx, const Tensor &x, const Tensor &weight, const Tensor &offsets) {
     ctx->save_for_backward({x, weight, offsets});
@@ -139,6 +157,9 @@ Tensor swiglu(const Tensor &gate_up) { return SwiGLU::apply(gate_up.contiguous()
 Tensor varlen_attention(const Tensor &query, const Tensor &key, const Tensor &value, const Tensor &bounds, double scale,
                         int64_t window, const std::optional<Tensor> &sinks) {
   return VarlenAttention::apply(query, key, value, bounds, scale, window, sinks);
+}
+Tensor linear(const Tensor &x, const Tensor &weight, const std::optional<Tensor> &bias) {
+  return Linear::apply(x, weight, bias);
 }
 Tensor grouped_linear(const Tensor &x, const Tensor &weight, const Tensor &offsets) {
   return GroupedLinear::apply(x.contiguous(), weight, offsets);

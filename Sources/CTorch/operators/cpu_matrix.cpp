@@ -6,6 +6,7 @@
 
 #include <vector>
 
+#include "gemm_tensors.h"
 #include "parallel.h"
 
 #define XTUNER_KERNELS "kernels_matrix.h"
@@ -49,12 +50,23 @@ void each_group(const int64_t *ends, int64_t groups, Body &&body) {
   });
 }
 
+/// Rows of a group, if all have as many.
+int64_t mean_rows(const Tensor &x, const Tensor &weight) { return x.size(0) / std::max<int64_t>(weight.size(0), 1); }
+
 Tensor grouped_linear(const Tensor &x, const Tensor &weight, const Tensor &offsets) {
   TORCH_CHECK(
       x.dim() == 2 && weight.dim() == 3 && x.size(1) == weight.size(2) && x.scalar_type() == weight.scalar_type(),
       "grouped_linear: x ", x.scalar_type(), x.sizes(), " with weight ", weight.scalar_type(), weight.sizes());
   auto ends = checked_ends(offsets, weight.size(0), x.size(0), "grouped_linear");
   auto y = at::empty({x.size(0), weight.size(1)}, x.options());
+  if (takes_own_products(x, mean_rows(x, weight))) {
+    auto w = weight.contiguous();
+    std::vector<Bf16Product> products;
+    for (int64_t e = 0, begin = 0; e < weight.size(0); begin = ends[e++])
+      products.push_back(product_of(x.slice(0, begin, ends[e]), w[e].t(), y.slice(0, begin, ends[e])));
+    multiply(products);
+    return y;
+  }
   each_group(ends, weight.size(0), [&](int64_t e, int64_t begin, int64_t end) {
     if (begin == end) return;
     auto out = y.slice(0, begin, end);
@@ -62,9 +74,6 @@ Tensor grouped_linear(const Tensor &x, const Tensor &weight, const Tensor &offse
   });
   return y;
 }
-
-/// Up to this many rows a weight's gradient is faster as a sum of outer products than as a matrix product.
-constexpr int64_t kFewRows = 16;
 
 void outer_products_into(Tensor &dweight, const Tensor &grad, const Tensor &x) {
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, x.scalar_type(), "grouped_linear_backward", [&] {
@@ -84,6 +93,17 @@ std::tuple<Tensor, Tensor> grouped_linear_backward(const Tensor &grad, const Ten
   auto ends = checked_ends(offsets, weight.size(0), x.size(0), "grouped_linear_backward");
   auto dx = at::empty_like(x);
   auto dw = at::empty(weight.sizes(), weight.options());
+  if (takes_own_products(x, mean_rows(x, weight))) {
+    auto w = weight.contiguous();
+    std::vector<Bf16Product> products;
+    for (int64_t e = 0, begin = 0; e < weight.size(0); begin = ends[e++]) {
+      auto xe = x.slice(0, begin, ends[e]), ge = grad.slice(0, begin, ends[e]);
+      products.push_back(product_of(ge, w[e], dx.slice(0, begin, ends[e])));
+      products.push_back(product_of(ge.t(), xe, dw[e]));
+    }
+    multiply(products);
+    return {dx, dw};
+  }
   each_group(ends, weight.size(0), [&](int64_t e, int64_t begin, int64_t end) {
     auto dwe = dw[e];
     if (begin == end) {

@@ -33,6 +33,13 @@ CTStatus ct_varlen_attention(ct_tensor *query, ct_tensor *key, ct_tensor *value,
   });
 }
 
+CTStatus ct_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *bias, bool reference, ct_tensor **out) {
+  return guarded([&] {
+    auto function = reference ? xtuner::reference::linear : xtuner::linear;
+    *out = new ct_tensor{function(x->value, weight->value, to_optional_tensor(bias))};
+  });
+}
+
 CTStatus ct_grouped_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *offsets, bool reference, ct_tensor **out) {
   return guarded([&] {
     auto function = reference ? xtuner::reference::grouped_linear : xtuner::grouped_linear;

@@ -1,4 +1,4 @@
-// The C functions of the operators over flat buffers, which have no gradients.
+// The C functions of the operators that have no gradients.
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 
@@ -35,5 +35,19 @@ CTStatus ct_add_rows(ct_tensor *into, ct_tensor *rows, ct_tensor *indices) {
   return guarded([&] {
     call<void(const at::Tensor &, const at::Tensor &, const at::Tensor &)>("xtuner::add_rows_", into->value,
                                                                            rows->value, indices->value);
+  });
+}
+
+CTStatus ct_product(ct_tensor *a, ct_tensor *b, ct_tensor **out) {
+  return guarded([&] {
+    *out = new ct_tensor{
+        call<at::Tensor(const at::Tensor &, const at::Tensor &)>("xtuner::product", a->value, b->value)};
+  });
+}
+
+CTStatus ct_add_product(ct_tensor *into, ct_tensor *a, ct_tensor *b) {
+  return guarded([&] {
+    call<void(at::Tensor &, const at::Tensor &, const at::Tensor &)>("xtuner::add_product_", into->value, a->value,
+                                                                     b->value);
   });
 }

@@ -13,6 +13,12 @@ TORCH_LIBRARY(xtuner, m) {
   m.def(
       "varlen_attention_backward(Tensor grad, Tensor query, Tensor key, Tensor value, Tensor out, "
       "Tensor logsumexp, Tensor bounds, float scale, int window, Tensor? sinks) -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def("product(Tensor a, Tensor b) -> Tensor");
+  m.def("add_product_(Tensor(a!) into, Tensor a, Tensor b) -> ()");
+  m.def("linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor");
+  m.def(
+      "linear_backward(Tensor grad, Tensor x, Tensor weight, bool needs_x, bool needs_weight, bool needs_bias) "
+      "-> (Tensor, Tensor, Tensor)");
   m.def("grouped_linear(Tensor x, Tensor weight, Tensor offsets) -> Tensor");
   m.def("grouped_linear_backward(Tensor grad, Tensor x, Tensor weight, Tensor offsets) -> (Tensor, Tensor)");
   m.def("permute_rows(Tensor x, Tensor token_of_row) -> Tensor");

@@ -17,6 +17,7 @@ at::Tensor swiglu(const at::Tensor &gate_up);
 at::Tensor varlen_attention(const at::Tensor &query, const at::Tensor &key, const at::Tensor &value,
                             const at::Tensor &bounds, double scale, int64_t window,
                             const std::optional<at::Tensor> &sinks);
+at::Tensor linear(const at::Tensor &x, const at::Tensor &weight, const std::optional<at::Tensor> &bias);
 at::Tensor grouped_linear(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &offsets);
 at::Tensor permute_rows(const at::Tensor &x, const at::Tensor &token_of_row);
 at::Tensor unpermute_rows(const at::Tensor &rows, const at::Tensor &weights, const at::Tensor &row_of_slot);
@@ -35,6 +36,7 @@ at::Tensor swiglu(const at::Tensor &gate_up);
 at::Tensor varlen_attention(const at::Tensor &query, const at::Tensor &key, const at::Tensor &value,
                             const at::Tensor &bounds, double scale, int64_t window,
                             const std::optional<at::Tensor> &sinks);
+at::Tensor linear(const at::Tensor &x, const at::Tensor &weight, const std::optional<at::Tensor> &bias);
 at::Tensor grouped_linear(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &offsets);
 at::Tensor permute_rows(const at::Tensor &x, const at::Tensor &token_of_row, const at::Tensor &row_of_slot);
 at::Tensor unpermute_rows(const at::Tensor &rows, const at::Tensor &weights, const at::Tensor &row_of_slot);

@@ -61,6 +61,10 @@ at::Tensor varlen_attention(const at::Tensor &query, const at::Tensor &key, cons
   return at::cat(samples, 0).to(query.scalar_type());
 }
 
+at::Tensor linear(const at::Tensor &x, const at::Tensor &weight, const std::optional<at::Tensor> &bias) {
+  return at::linear(x, weight, bias);
+}
+
 at::Tensor grouped_linear(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &offsets) {
   auto ends = offsets.const_data_ptr<int64_t>();
   std::vector<at::Tensor> groups;

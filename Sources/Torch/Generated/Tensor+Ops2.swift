@@ -4,11 +4,6 @@
 import CTorch
 
 extension Tensor {
-  /// `aten::linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor`
-  package static func linear(_ input: Tensor, weight: Tensor, bias: Tensor? = nil) -> Tensor {
-    withExtendedLifetime((input, weight, bias)) { makeTensor("linear") { ct_linear(input.handle, weight.handle, bias?.handle, $0) } }
-  }
-
   /// `aten::_grouped_mm(Tensor self, Tensor mat2, Tensor? offs=None, Tensor? bias=None, ScalarType? out_dtype=None) -> Tensor`
   package func groupedMatrixProduct(
     _ mat2: Tensor, offsets offs: Tensor? = nil, bias: Tensor? = nil, outputType outDtype: DType? = nil
