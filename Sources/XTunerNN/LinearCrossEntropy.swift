@@ -61,22 +61,14 @@ public struct LinearCrossEntropy: Sendable {
       let zLossSum = Tensor.zeros([], dtype: .float32, device: hiddenTD.device)
       let gradientTD = hiddenTD.zerosLike(dtype: nil, device: hiddenTD.device)
       forEachChunk(hiddenTD, targets) { hiddenCD, positions, tokens, weights in
-        let chunk = logits(hiddenCD, headVD, tokens: tokens)
-        loss.add((chunk.lossesC * weights).sum())
-        // d loss / d logits = w * (softmax - onehot), and w * 2 z lse * softmax for the z-loss.
-        let gradientCV = chunk.logitsCV
-        gradientCV.subtract(chunk.logSumExpC.unsqueezed(dim: 1))
-        gradientCV.takeExponential()
+        // The logits become their own gradient.
+        let gradient = Tensor.linear(hiddenCD, weight: headVD)
+        let (lossesC, logSumExpC) = gradient.takeCrossEntropyGradient(
+          targets: tokens, weights: weights, zLoss: zLoss)
+        loss.add((lossesC * weights).sum())
         if zLoss > 0 {
-          zLossSum.add((chunk.logSumExpC * chunk.logSumExpC * weights).sum() * zLoss)
-          gradientCV.multiply(
-            by: (chunk.logSumExpC * (2 * zLoss)).adding(scalar: 1).unsqueezed(dim: 1))
+          zLossSum.add((logSumExpC * logSumExpC * weights).sum() * zLoss)
         }
-        let minusOne = Tensor.full(
-          [tokens.size(0), 1], value: -1, dtype: .float32, device: tokens.device)
-        gradientCV.scatterAdd(dim: 1, index: tokens.unsqueezed(dim: 1), source: minusOne)
-        gradientCV.multiply(by: weights.unsqueezed(dim: 1))
-        let gradient = gradientCV.to(hiddenTD.dtype)
         gradientTD.copyRows(dim: 0, index: positions, source: gradient.matrixProduct(headVD))
         if headVD.dtype == .float32 {
           headGradient.addMatrixProduct(gradient.transposed(), hiddenCD)
@@ -98,20 +90,11 @@ public struct LinearCrossEntropy: Sendable {
     withoutGradients {
       let loss = Tensor.zeros([], dtype: .float32, device: hiddenTD.device)
       forEachChunk(hiddenTD, targets) { hiddenCD, _, tokens, weights in
-        loss.add((logits(hiddenCD, headVD, tokens: tokens).lossesC * weights).sum())
+        let (lossesC, _) = Tensor.linear(hiddenCD, weight: headVD).crossEntropy(targets: tokens)
+        loss.add((lossesC * weights).sum())
       }
       return loss
     }
-  }
-
-  private func logits(
-    _ hiddenCD: Tensor, _ headVD: Tensor, tokens: Tensor
-  ) -> (logitsCV: Tensor, logSumExpC: Tensor, lossesC: Tensor) {
-    let logitsCV = Tensor.linear(hiddenCD, weight: headVD).to(.float32)
-    let logSumExpC = logitsCV.logSumExp(dims: [1], keepDim: false)
-    let chosenC = logitsCV.gathered(dim: 1, index: tokens.unsqueezed(dim: 1), sparseGradient: false)
-      .squeezed(dim: 1)
-    return (logitsCV, logSumExpC, logSumExpC - chosenC)
   }
 
   private func forEachChunk(

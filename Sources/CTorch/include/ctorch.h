@@ -148,7 +148,7 @@ CTStatus ct_permute_rows(ct_tensor *x, ct_tensor *token_of_row, ct_tensor *row_o
 CTStatus ct_unpermute_rows(ct_tensor *rows, ct_tensor *weights, ct_tensor *row_of_slot, bool reference,
                            ct_tensor *_Nullable *_Nonnull out);
 
-// ---- Operators over flat buffers, without gradients.
+// ---- Operators without gradients.
 
 /// One step of AdamW in place on contiguous float32 tensors of one size, as torch.optim.AdamW: the gradient
 /// times `gradient_scale`, decoupled decay, bias correction of `step` (from 1). `copy`, bf16 or f16, gets the
@@ -160,6 +160,12 @@ CTStatus ct_adamw(ct_tensor *master, ct_tensor *gradient, ct_tensor *first, ct_t
 CTStatus ct_squared_sum(ct_tensor *x, ct_tensor *_Nullable *_Nonnull out);
 /// into[indices[r]] += rows[r], in the order of r. into: [V, D] f32, rows: [R, D], indices: [R] int64.
 CTStatus ct_add_rows(ct_tensor *into, ct_tensor *rows, ct_tensor *indices);
+/// The log-sum-exp of each row and the loss, log-sum-exp - logits[target]. logits: [C, V], targets: [C] int64,
+/// weights: [C] f32 or NULL -> [C], [C] f32 (f64 for f64). With weights, the logits become the gradient
+/// w * (softmax - onehot) + w * 2 * z_loss * log-sum-exp * softmax.
+CTStatus ct_cross_entropy(ct_tensor *logits, ct_tensor *targets, ct_tensor *_Nullable weights, double z_loss,
+                          bool reference, ct_tensor *_Nullable *_Nonnull out_losses,
+                          ct_tensor *_Nullable *_Nonnull out_log_sum_exp);
 
 #pragma clang assume_nonnull end
 #ifdef __cplusplus
