@@ -13,10 +13,6 @@ public struct LinearCrossEntropy: Sendable {
   /// Weight of the squared log-sum-exp of each position's logits; zero switches it off.
   public var zLoss: Double
 
-  /// Rows of the head's gradient that are made at once where it is summed in a wider dtype; the whole
-  /// would be as large as the head.
-  package static let sliceSize = 4096
-
   /// Losses with chunks of `chunkSize` positions.
   public init(chunkSize: Int, zLoss: Double = 0) {
     precondition(chunkSize > 0, "the chunk size must be positive, is \(chunkSize)")
@@ -61,33 +57,16 @@ public struct LinearCrossEntropy: Sendable {
       let zLossSum = Tensor.zeros([], dtype: .float32, device: hiddenTD.device)
       let gradientTD = hiddenTD.zerosLike(dtype: nil, device: hiddenTD.device)
       forEachChunk(hiddenTD, targets) { hiddenCD, positions, tokens, weights in
-        let chunk = logits(hiddenCD, headVD, tokens: tokens)
-        loss.add((chunk.lossesC * weights).sum())
-        // d loss / d logits = w * (softmax - onehot), and w * 2 z lse * softmax for the z-loss.
-        let gradientCV = chunk.logitsCV
-        gradientCV.subtract(chunk.logSumExpC.unsqueezed(dim: 1))
-        gradientCV.takeExponential()
+        // The logits become their own gradient.
+        let gradient = Tensor.linear(hiddenCD, weight: headVD)
+        let (lossesC, logSumExpC) = gradient.takeCrossEntropyGradient(
+          targets: tokens, weights: weights, zLoss: zLoss)
+        loss.add((lossesC * weights).sum())
         if zLoss > 0 {
-          zLossSum.add((chunk.logSumExpC * chunk.logSumExpC * weights).sum() * zLoss)
-          gradientCV.multiply(
-            by: (chunk.logSumExpC * (2 * zLoss)).adding(scalar: 1).unsqueezed(dim: 1))
+          zLossSum.add((logSumExpC * logSumExpC * weights).sum() * zLoss)
         }
-        let minusOne = Tensor.full(
-          [tokens.size(0), 1], value: -1, dtype: .float32, device: tokens.device)
-        gradientCV.scatterAdd(dim: 1, index: tokens.unsqueezed(dim: 1), source: minusOne)
-        gradientCV.multiply(by: weights.unsqueezed(dim: 1))
-        let gradient = gradientCV.to(hiddenTD.dtype)
-        gradientTD.copyRows(dim: 0, index: positions, source: gradient.matrixProduct(headVD))
-        if headVD.dtype == .float32 {
-          headGradient.addMatrixProduct(gradient.transposed(), hiddenCD)
-        } else {
-          for start in stride(from: 0, to: headVD.size(0), by: Self.sliceSize) {
-            let length = min(Self.sliceSize, headVD.size(0) - start)
-            headGradient.narrowed(dim: 0, start: start, length: length).add(
-              gradient.narrowed(dim: 1, start: start, length: length).transposed()
-                .matrixProduct(hiddenCD))
-          }
-        }
+        gradientTD.copyRows(dim: 0, index: positions, source: gradient.product(headVD))
+        headGradient.addProduct(gradient.transposed(), hiddenCD)
       }
       return Result(loss: loss, zLoss: zLossSum, hiddenGradient: gradientTD)
     }
@@ -98,20 +77,11 @@ public struct LinearCrossEntropy: Sendable {
     withoutGradients {
       let loss = Tensor.zeros([], dtype: .float32, device: hiddenTD.device)
       forEachChunk(hiddenTD, targets) { hiddenCD, _, tokens, weights in
-        loss.add((logits(hiddenCD, headVD, tokens: tokens).lossesC * weights).sum())
+        let (lossesC, _) = Tensor.linear(hiddenCD, weight: headVD).crossEntropy(targets: tokens)
+        loss.add((lossesC * weights).sum())
       }
       return loss
     }
-  }
-
-  private func logits(
-    _ hiddenCD: Tensor, _ headVD: Tensor, tokens: Tensor
-  ) -> (logitsCV: Tensor, logSumExpC: Tensor, lossesC: Tensor) {
-    let logitsCV = Tensor.linear(hiddenCD, weight: headVD).to(.float32)
-    let logSumExpC = logitsCV.logSumExp(dims: [1], keepDim: false)
-    let chosenC = logitsCV.gathered(dim: 1, index: tokens.unsqueezed(dim: 1), sparseGradient: false)
-      .squeezed(dim: 1)
-    return (logitsCV, logSumExpC, logSumExpC - chosenC)
   }
 
   private func forEachChunk(

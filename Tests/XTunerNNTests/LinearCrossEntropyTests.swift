@@ -51,6 +51,38 @@ import Torch
         ).item() - loss.item()) < 1e-5)
   }
 
+  /// The published models round logits to bfloat16 and take the loss of the rounded ones.
+  @Test(arguments: [0.0, 0.01])
+  func bfloat16LossIsThatOfRoundedLogits(zLoss: Double) {
+    let hidden = random([positionCount, hiddenSize]).to(.bfloat16)
+    let head = random([vocabularySize, hiddenSize]).to(.bfloat16)
+    let tokens = Tensor((0..<positionCount).map { Int64(($0 * 5 + 3) % vocabularySize) })
+    let weights = Tensor((0..<positionCount).map { Float($0 + 1) / 91 })
+    let targets = LinearCrossEntropy.Targets(
+      positionsN: Tensor((0..<positionCount).map(Int64.init)), tokensN: tokens, weightsN: weights)
+    let headGradient = Tensor.zeros([vocabularySize, hiddenSize], dtype: .float32)
+    let result = LinearCrossEntropy(chunkSize: 5, zLoss: zLoss).lossAndGradient(
+      hiddenTD: hidden, headVD: head, targets: targets, headGradient: headGradient)
+
+    let logits = Tensor.linear(hidden, weight: head).to(.float32).leaf()
+    let logSumExp = logits.logSumExp(dims: [1], keepDim: false)
+    let chosen = logits.gathered(
+      dim: 1, index: tokens.unsqueezed(dim: 1), sparseGradient: false
+    ).squeezed(dim: 1)
+    let loss = ((logSumExp - chosen) * weights).sum()
+    let zTerm = (logSumExp * logSumExp * weights).sum() * zLoss
+    #expect(abs(result.loss.item() - loss.item()) < 1e-5)
+    #expect(abs(result.zLoss.item() - zTerm.item()) < 1e-5)
+    let exact = gradients(of: [loss + zTerm], withRespectTo: [logits], outputGradients: [nil])[0]!
+    // Logits' gradients are rounded once, to 8 bits, and each product to a bfloat16 once.
+    let hiddenDifference =
+      result.hiddenGradient.to(.float32) - exact.matrixProduct(head.to(.float32))
+    #expect(hiddenDifference.absolute().maximumValue().item() < 2e-3)
+    let headDifference =
+      headGradient - exact.transposed().matrixProduct(hidden.to(.float32))
+    #expect(headDifference.absolute().maximumValue().item() < 2e-3)
+  }
+
   @Test func positionsWithoutTargetHaveNoGradient() {
     let targets = LinearCrossEntropy.Targets(
       positionsN: Tensor([2] as [Int64]), tokensN: Tensor([1] as [Int64]),

@@ -171,6 +171,12 @@ CTStatus ct_adamw(ct_tensor *master, ct_tensor *gradient, ct_tensor *first, ct_t
 CTStatus ct_squared_sum(ct_tensor *x, ct_tensor *_Nullable *_Nonnull out);
 /// into[indices[r]] += rows[r], in the order of r. into: [V, D] f32, rows: [R, D], indices: [R] int64.
 CTStatus ct_add_rows(ct_tensor *into, ct_tensor *rows, ct_tensor *indices);
+/// The log-sum-exp of each row and the loss, log-sum-exp - logits[target]. logits: [C, V], targets: [C] int64,
+/// weights: [C] f32 or NULL -> [C], [C] f32 (f64 for f64). With weights, the logits become the gradient
+/// w * (softmax - onehot) + w * 2 * z_loss * log-sum-exp * softmax.
+CTStatus ct_cross_entropy(ct_tensor *logits, ct_tensor *targets, ct_tensor *_Nullable weights, double z_loss,
+                          bool reference, ct_tensor *_Nullable *_Nonnull out_losses,
+                          ct_tensor *_Nullable *_Nonnull out_log_sum_exp);
 
 #pragma clang assume_nonnull end
 #ifdef __cplusplus

@@ -1,7 +1,7 @@
 // Gradient formulas of the operators: what each keeps for backward, and which kernel computes it.
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "dispatch.h"
 #include "operators.h"
 
 namespace xtuner {
@@ -11,14 +11,6 @@ using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
-
-/// The kernel that the dispatcher chooses for `name`, below autograd.
-template <typename Signature, typename... Arguments>
-auto call(const char *name, Arguments &&...arguments) {
-  auto op = c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
-  at::AutoDispatchBelowADInplaceOrView below;
-  return op.call(std::forward<Arguments>(arguments)...);
-}
 
 using Pair = std::tuple<Tensor, Tensor>;
 

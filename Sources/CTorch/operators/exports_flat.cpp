@@ -1,20 +1,9 @@
 // The C functions of the operators that have no gradients.
-#include <ATen/core/LegacyTypeDispatch.h>
-#include <ATen/core/dispatch/Dispatcher.h>
-
 #include "../bridge.h"
+#include "dispatch.h"
+#include "operators.h"
 
-namespace {
-
-/// Calls the device's kernel of `name`, below autograd.
-template <typename Signature, typename... Arguments>
-auto call(const char *name, const Arguments &...arguments) {
-  auto op = c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
-  at::AutoDispatchBelowADInplaceOrView below;
-  return op.call(arguments...);
-}
-
-}  // namespace
+using xtuner::call;
 
 CTStatus ct_adamw(ct_tensor *master, ct_tensor *gradient, ct_tensor *first, ct_tensor *second, ct_tensor *copy,
                   double learning_rate, double beta1, double beta2, double epsilon, double weight_decay, int64_t step,
@@ -49,5 +38,23 @@ CTStatus ct_add_product(ct_tensor *into, ct_tensor *a, ct_tensor *b) {
   return guarded([&] {
     call<void(at::Tensor &, const at::Tensor &, const at::Tensor &)>("xtuner::add_product_", into->value, a->value,
                                                                      b->value);
+  });
+}
+
+CTStatus ct_cross_entropy(ct_tensor *logits, ct_tensor *targets, ct_tensor *weights, double z_loss, bool reference,
+                          ct_tensor **out_losses, ct_tensor **out_log_sum_exp) {
+  return guarded([&] {
+    using at::Tensor;
+    using Pair = std::tuple<Tensor, Tensor>;
+    Pair result;
+    if (reference)
+      result = xtuner::reference::cross_entropy(logits->value, targets->value, to_optional_tensor(weights), z_loss);
+    else if (weights)
+      result = call<Pair(const Tensor &, const Tensor &, const Tensor &, double)>(
+          "xtuner::cross_entropy_", logits->value, targets->value, weights->value, z_loss);
+    else
+      result = call<Pair(const Tensor &, const Tensor &)>("xtuner::cross_entropy", logits->value, targets->value);
+    *out_losses = new ct_tensor{std::get<0>(result)};
+    *out_log_sum_exp = new ct_tensor{std::get<1>(result)};
   });
 }

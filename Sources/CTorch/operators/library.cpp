@@ -30,5 +30,7 @@ TORCH_LIBRARY(xtuner, m) {
       "float learning_rate, float beta1, float beta2, float epsilon, float weight_decay, int step, "
       "float gradient_scale) -> ()");
   m.def("squared_sum(Tensor x) -> Tensor");
+  m.def("cross_entropy(Tensor logits, Tensor targets) -> (Tensor, Tensor)");
+  m.def("cross_entropy_(Tensor(a!) logits, Tensor targets, Tensor weights, float z_loss) -> (Tensor, Tensor)");
   m.def("add_rows_(Tensor(a!) into, Tensor rows, Tensor indices) -> ()");
 }

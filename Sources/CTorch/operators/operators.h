@@ -21,6 +21,9 @@ at::Tensor linear(const at::Tensor &x, const at::Tensor &weight, const std::opti
 at::Tensor grouped_linear(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &offsets);
 at::Tensor permute_rows(const at::Tensor &x, const at::Tensor &token_of_row);
 at::Tensor unpermute_rows(const at::Tensor &rows, const at::Tensor &weights, const at::Tensor &row_of_slot);
+/// Losses and log-sum-exps; with weights the logits become their gradient.
+std::tuple<at::Tensor, at::Tensor> cross_entropy(const at::Tensor &logits, const at::Tensor &targets,
+                                                 const std::optional<at::Tensor> &weights, double z_loss);
 }  // namespace reference
 
 /// Whether libtorch's flash kernel computes this: full causal attention, one width, no sinks.

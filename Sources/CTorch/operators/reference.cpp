@@ -82,4 +82,22 @@ at::Tensor unpermute_rows(const at::Tensor &rows, const at::Tensor &weights, con
   return (slots * weights.unsqueeze(-1)).sum(1).to(rows.scalar_type());
 }
 
+std::tuple<at::Tensor, at::Tensor> cross_entropy(const at::Tensor &logits, const at::Tensor &targets,
+                                                 const std::optional<at::Tensor> &weights, double z_loss) {
+  auto wide = logits.to(wide_type(logits));
+  auto index = targets.unsqueeze(1);
+  // As log-softmax does it: positive infinity in a row gives NaN.
+  auto largest = wide.amax(1, /*keepdim=*/true);
+  auto shifted = wide - largest;
+  auto rest = shifted.exp().sum(1, /*keepdim=*/true).log();
+  auto sums = largest + rest;  // [C, 1]
+  auto losses = (rest - shifted.gather(1, index)).squeeze(1);
+  if (weights) {
+    auto gradient = (shifted - rest).exp() * (sums * (2 * z_loss) + 1);
+    gradient.scatter_add_(1, index, at::full_like(sums, -1));
+    logits.copy_(gradient * weights->unsqueeze(1));
+  }
+  return {losses, sums.squeeze(1)};
+}
+
 }  // namespace xtuner::reference

@@ -266,20 +266,15 @@ final class ImaginedStep {
     withExtendedLifetime((input, normalized, gradient, partial)) { hidden[batch] = result }
   }
 
-  /// Logits in the compute dtype, then in float32; log-sum-exp takes their size once more.
+  /// Logits, which become their gradient in place.
   ///
   /// In float32 the head's gradient is added in place, otherwise some rows of it are made at a time.
   private func chunk(_ C: Int) {
     let hidden = ledger.take(C * D * e, \.head)
-    var narrow: ImaginedMemory? = ledger.take(C * V * e, \.head)
-    let wide = e == 4 ? nil : ledger.take(C * V * 4, \.head)
-    if e != 4 { narrow = nil }
-    _ = ledger.take(C * V * 4, \.head)
-    let gradient = e == 4 ? nil : ledger.take(C * V * e, \.head)
+    let logits = ledger.take(C * V * e, \.head)
     _ = ledger.take(C * D * e, \.head)
     // Rows of the head's gradient, and widened to be added.
-    if e != 4 { _ = ledger.take(min(V, LinearCrossEntropy.sliceSize) * D * (e + 4), \.head) }
-    withExtendedLifetime((hidden, narrow, wide, gradient)) {}
+    withExtendedLifetime((hidden, logits)) {}
   }
 
   /// Where moments rest on the host, those of two units are here: one is used and the next one comes,
