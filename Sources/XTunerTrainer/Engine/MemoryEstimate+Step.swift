@@ -267,13 +267,10 @@ final class ImaginedStep {
   }
 
   /// Logits, which become their gradient in place.
-  ///
-  /// In float32 the head's gradient is added in place, otherwise some rows of it are made at a time.
   private func chunk(_ C: Int) {
     let hidden = ledger.take(C * D * e, \.head)
     let logits = ledger.take(C * V * e, \.head)
     _ = ledger.take(C * D * e, \.head)
-    // Rows of the head's gradient, and widened to be added.
     withExtendedLifetime((hidden, logits)) {}
   }
 
