@@ -11,10 +11,13 @@
 #include <immintrin.h>
 
 #define XTUNER_HAS_BF16_KERNELS 1
-#define XTUNER_BF16_BEGIN                                                                                         \
-  _Pragma("clang attribute push(__attribute__((target(\"avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma," \
-          "f16c\"))), apply_to = function)") _Pragma("clang diagnostic push")                                     \
-      _Pragma("clang diagnostic ignored \"-Wpsabi\"")
+// _Pragma takes one literal, however long.
+// clang-format off
+#define XTUNER_BF16_BEGIN \
+  _Pragma("clang attribute push(__attribute__((target(\"avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c\"))), apply_to = function)") \
+  _Pragma("clang diagnostic push") \
+  _Pragma("clang diagnostic ignored \"-Wpsabi\"")
+// clang-format on
 #define XTUNER_BF16_END _Pragma("clang diagnostic pop") _Pragma("clang attribute pop")
 #endif
 
