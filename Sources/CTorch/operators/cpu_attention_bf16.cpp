@@ -14,6 +14,23 @@
 XTUNER_BF16_BEGIN
 namespace xtuner::cpu {
 namespace {
+/// One sample and key head. A query sees `window` tokens, itself the last of them; `repeat` query heads share the key.
+struct AttentionGroup {
+  int64_t length, width, value_width, window, repeat;
+  float scale;
+
+  int64_t pairs() const { return (width + 1) / 2; }
+  int64_t value_pairs() const { return (value_width + 1) / 2; }
+  int64_t columns() const { return (width + 15) / 16 * 16; }
+  int64_t value_columns() const { return (value_width + 15) / 16 * 16; }
+  float binary_scale() const { return scale * 1.44269504f; }
+
+  /// Whether one of four queries does not see all 64 keys.
+  bool is_edge(int64_t query, int64_t key) const { return key + 63 > query || key <= query + 3 - window; }
+  /// Which of sixteen keys a query sees.
+  __mmask16 seen(int64_t query, int64_t key) const { return lanes(query - window + 1 - key, query + 1 - key); }
+};
+
 #include "kernels_attention_bf16_backward.h"
 #include "kernels_attention_bf16_forward.h"
 

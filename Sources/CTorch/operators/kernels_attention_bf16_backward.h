@@ -51,6 +51,10 @@ struct BackwardTensors {
   float *dquery_sums;
   /// [head, tile]: how many blocks of keys have added to it.
   std::atomic<int32_t> *turns;
+
+  float *sums(const AttentionGroup &g, int64_t h, int64_t query) const {
+    return dquery_sums + (h * ((g.length + 3) / 4 * 4) + query) * g.columns();
+  }
 };
 
 /// Weights and slopes of four queries and sixteen times `vectors` keys.
@@ -104,6 +108,28 @@ inline void pack_queries(const AttentionGroup &g, const BackwardTensors &t, cons
   }
 }
 
+/// Weights and slopes of the tile, but not where no key is seen. Meanwhile fetches what is read next: the sums of
+/// the tile's gradient and, where `goes_on`, the next tile.
+inline void compute_slopes(const AttentionGroup &g, const BackwardTensors &t, const BackwardMemory &m, int64_t h,
+                           int64_t query, int64_t key, bool goes_on) {
+  int64_t rows = std::min(kQueryTile, g.length - query), keys = std::min(kBlock, g.length - key);
+  for (int64_t r = 0; r < rows; r += 4) {
+    int64_t next = query + kQueryTile + r, count = goes_on ? std::min<int64_t>(4, g.length - next) : 0;
+    prefetch_rows(t.query.at(next) + h * t.query_head, t.query.stride, count, g.width);
+    prefetch_rows(t.grad.at(next) + h * t.grad_head, t.grad.stride, count, g.value_width);
+    if (t.dquery_sums) prefetch_rows(t.sums(g, h, query + r), 0, 1, 4 * g.columns());
+    for (int64_t p = 0; p < keys; p += 64) {
+      int64_t end = query + r + 4 - (key + p);  // of the keys that the four queries see
+      if (end <= 0 || key + p + 63 <= query + r - g.window) continue;
+      if (end > 32 && keys - p > 32) {
+        slope_panel<4>(g, m, r, p, query + r, key + p);
+      } else {
+        slope_panel<2>(g, m, r, p, query + r, key + p);
+      }
+    }
+  }
+}
+
 /// Adds the tile's products to the gradients of keys and values, four keys at a time.
 inline void add_to_keys(const AttentionGroup &g, const BackwardMemory &m, int64_t query, int64_t key) {
   int64_t rows = (std::min(kQueryTile, g.length - query) + 3) / 4 * 4, keys = std::min(kBlock, g.length - key);
@@ -128,7 +154,7 @@ inline void add_to_queries(const AttentionGroup &g, const BackwardTensors &t, co
   int64_t first_block = std::max<int64_t>(0, query - g.window + 1) / kBlock;
   int64_t last_block = (query + count - 1) / kBlock, block = key / kBlock;
   auto &turn = t.turns[h * ((g.length + kQueryTile - 1) / kQueryTile) + query / kQueryTile];
-  float *sums = t.dquery_sums ? t.dquery_sums + (h * ((g.length + 3) / 4 * 4) + query) * columns : m.dquery;
+  float *sums = t.dquery_sums ? t.sums(g, h, query) : m.dquery;
   for (int64_t tries = 0; turn.load(std::memory_order_acquire) != block - first_block; ++tries)
     tries < 1000 ? _mm_pause() : std::this_thread::yield();
   for (int64_t r = 0; r < count; r += 4) {
@@ -169,17 +195,7 @@ inline void attention_block_backward(const AttentionGroup &g, const BackwardTens
   for (int64_t h = 0; h < g.repeat; ++h)
     for (int64_t query = key / kQueryTile * kQueryTile; query < last; query += kQueryTile) {
       pack_queries(g, t, m, h, query);
-      int64_t rows = std::min(kQueryTile, g.length - query);
-      for (int64_t p = 0; p < keys; p += 64)
-        for (int64_t r = 0; r < rows; r += 4) {
-          int64_t end = query + r + 4 - (key + p);  // of the keys that the four queries see
-          if (end <= 0 || key + p + 63 <= query + r - g.window) continue;
-          if (end > 32 && keys - p > 32) {
-            slope_panel<4>(g, m, r, p, query + r, key + p);
-          } else {
-            slope_panel<2>(g, m, r, p, query + r, key + p);
-          }
-        }
+      compute_slopes(g, t, m, h, query, key, query + kQueryTile < last);
       add_to_keys(g, m, query, key);
       add_to_queries(g, t, m, h, query, key);
     }
