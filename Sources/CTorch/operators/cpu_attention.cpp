@@ -1,4 +1,7 @@
-// CPU kernels of varlen attention: libtorch's flash attention for long samples that it fits, else our own.
+// CPU kernels of varlen attention: those of cpu_attention_bf16.cpp where the processor has the instruction, else
+// libtorch's flash attention for long samples that it fits, else our own.
+#include "cpu_attention.h"
+
 #include <ATen/ATen.h>
 #include <ATen/OpMathType.h>
 #include <ATen/Parallel.h>
@@ -13,15 +16,6 @@
 #include "parallel.h"
 
 namespace xtuner::cpu {
-/// The rows of one head: elements are neighbours, rows `stride` apart.
-template <typename Element>
-struct HeadRows {
-  Element *data;
-  int64_t stride;
-  Element *at(int64_t row) const { return data + row * stride; }
-  HeadRows from(int64_t row) const { return {at(row), stride}; }
-};
-
 /// One sample; padded sizes are whole vectors.
 struct AttentionShape {
   int64_t length, padded_length, width, padded_width, value_width, padded_value_width, window;
@@ -42,12 +36,6 @@ constexpr int64_t kLong = 1024;
 
 #define XTUNER_DISPATCH(tensor, name, ...) \
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, (tensor).scalar_type(), name, __VA_ARGS__)
-
-struct Samples {
-  const int64_t *edges;
-  int64_t count;
-  int64_t length(int64_t i) const { return edges[i + 1] - edges[i]; }
-};
 
 Samples checked_samples(const Tensor &bounds, int64_t tokens) {
   TORCH_CHECK(bounds.scalar_type() == at::kLong && bounds.is_contiguous() && bounds.numel() >= 1,
@@ -78,15 +66,6 @@ Tensor sample(const Tensor &x, int64_t begin, int64_t end) {
   return x.slice(0, begin, end).transpose(0, 1).unsqueeze(0);
 }
 
-/// The tensor, or a copy of it whose elements of a head are neighbours.
-Tensor with_dense_heads(const Tensor &x) { return x.stride(2) == 1 || x.size(2) == 1 ? x : x.contiguous(); }
-
-template <typename Element>
-HeadRows<Element> head(const Tensor &x, int64_t token, int64_t index) {
-  auto data = static_cast<Element *>(x.data_ptr());
-  return {data + token * x.stride(0) + index * x.stride(1), x.stride(0)};
-}
-
 template <typename Element>
 AttentionShape shape_of(int64_t length, const Tensor &query, const Tensor &value, double scale, int64_t window) {
   auto padded = [](int64_t size) {
@@ -113,6 +92,7 @@ std::tuple<Tensor, Tensor> varlen_attention(const Tensor &query, const Tensor &k
   check_heads(query, key, value, sinks);
   int64_t tokens = query.size(0), heads = query.size(1), groups = key.size(1), repeat = heads / groups;
   auto samples = checked_samples(bounds, tokens);
+  if (bf16_attention_fits(query, scale)) return bf16_attention(query, key, value, samples, scale, window, sinks);
   bool takes_flash = flash_fits(query, value, window, sinks);
   auto out = at::empty({tokens, heads, value.size(2)}, query.options());
   auto wide = query.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
@@ -158,6 +138,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> varlen_attention_backward(const Tenso
                                                                      const std::optional<Tensor> &sinks) {
   int64_t heads = query.size(1), groups = key.size(1), repeat = heads / groups;
   auto samples = checked_samples(bounds, query.size(0));
+  if (bf16_attention_fits(query, scale))
+    return bf16_attention_backward(grad, query, key, value, out, logsumexp, samples, scale, window, sinks);
   bool takes_flash = flash_fits(query, value, window, sinks);
   auto dq = at::empty(query.sizes(), query.options()), dk = at::empty(key.sizes(), key.options()),
        dv = at::empty(value.sizes(), value.options());

@@ -36,4 +36,15 @@ void parallel_items(int64_t count, int64_t threads, Body &&body) {
   });
 }
 
+/// The same with memory for each thread: `body(item, memory)`. `make()` may throw, as it is called before the
+/// thread takes an item: no item is left half done that another one waits for.
+template <typename Make, typename Body>
+void parallel_items(int64_t count, int64_t threads, Make &&make, Body &&body) {
+  std::atomic<int64_t> next{0};
+  parallel_for(threads < count ? threads : count, 1, [&](int64_t, int64_t) {
+    auto memory = make();
+    for (int64_t item = next++; item < count; item = next++) body(item, memory);
+  });
+}
+
 }  // namespace xtuner
