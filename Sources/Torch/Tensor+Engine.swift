@@ -54,7 +54,7 @@ extension Tensor {
   /// Causal attention inside the samples of a pack.
   ///
   /// On a CPU the result does not depend on the number of threads if all samples are shorter than
-  /// 1024 tokens, or if there is a window or sinks.
+  /// 1024 tokens, if there is a window or sinks, or in bfloat16 if the processor multiplies it.
   /// - Parameters:
   ///   - query: `[T, H, d]`.
   ///   - key: `[T, G, d]`; query head h uses key head h / (H / G).
