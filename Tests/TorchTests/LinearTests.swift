@@ -46,13 +46,13 @@ import Torch
       // Float32 sums in another order: the error of a sum of `depth` products of order one.
       let sum = Tensor.full([rows, columns], value: 2, dtype: .float32)
       sum.addProduct(x, y)
-      expectClose(sum, expected + 2, absolute: 2e-4, relative: 2e-5)
+      expectClose(sum, expected.adding(scalar: 2), absolute: 2e-4, relative: 2e-5)
     }
   }
 
   @Test func notANumberStaysInItsRowAndColumn() {
     let x = Tensor.ones([33, 7], dtype: .bfloat16)
-    x.narrowed(dim: 0, start: 5, length: 1).fill(.real(.nan))
+    x.narrowed(dim: 0, start: 5, length: 1).fill(.nan)
     let y = Tensor.linear(x, weight: Tensor.ones([50, 7], dtype: .bfloat16)).floats()
     for (index, value) in y.enumerated() { #expect(value.isNaN == (index / 50 == 5)) }
   }
