@@ -20,6 +20,11 @@ at::Tensor varlen_attention(const at::Tensor &query, const at::Tensor &key, cons
 at::Tensor grouped_linear(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &offsets);
 at::Tensor permute_rows(const at::Tensor &x, const at::Tensor &token_of_row);
 at::Tensor unpermute_rows(const at::Tensor &rows, const at::Tensor &weights, const at::Tensor &row_of_slot);
+std::tuple<at::Tensor, at::Tensor> router_scores(const at::Tensor &logits);
+at::Tensor route_top_k(const at::Tensor &scores, int64_t k);
+/// token_of_row, row_of_slot, counts, offsets.
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> expert_order(const at::Tensor &experts,
+                                                                        int64_t expert_count);
 /// Losses and log-sum-exps; with weights the logits become their gradient.
 std::tuple<at::Tensor, at::Tensor> cross_entropy(const at::Tensor &logits, const at::Tensor &targets,
                                                  const std::optional<at::Tensor> &weights, double z_loss);
@@ -40,6 +45,7 @@ at::Tensor varlen_attention(const at::Tensor &query, const at::Tensor &key, cons
                             const std::optional<at::Tensor> &sinks);
 at::Tensor grouped_linear(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &offsets);
 at::Tensor permute_rows(const at::Tensor &x, const at::Tensor &token_of_row, const at::Tensor &row_of_slot);
+std::tuple<at::Tensor, at::Tensor> router_scores(const at::Tensor &logits);
 at::Tensor unpermute_rows(const at::Tensor &rows, const at::Tensor &weights, const at::Tensor &row_of_slot);
 
 }  // namespace xtuner

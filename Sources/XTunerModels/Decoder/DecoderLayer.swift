@@ -105,7 +105,9 @@ public final class DecoderLayer: Block {
       let normalizedTD = norm(hidden)
       let routed = mixture.route(normalizedTD, context, record)
       return [
-        hidden, normalizedTD, routed.weightsTK, routed.scoreSumsE, routed.squaredLogSumExp,
+        hidden, normalizedTD, routed.weightsTK,
+        context.wantedSums.contains(.scoreSums) ? routed.scoreSumsE : nil,
+        context.wantedSums.contains(.squaredLogSumExp) ? routed.squaredLogSumExp : nil,
       ]
     }
     let dispatch = Stage(

@@ -1,4 +1,5 @@
 import Torch
+import XTunerMoE
 import XTunerModels
 import XTunerNN
 import XTunerParallel
@@ -137,9 +138,8 @@ struct ImaginedLayer {
     weight.unit = e == 4 ? .dense : .float32
     let logits = ledger.linear(wide, byteCount: T * E * 4, weight)
     let scores = ledger.softmax(logits)
+    let logSumExp = ledger.tensor(T * 4)
     if record == nil {
-      // Values and indices of the best; the sorted order and its inverse; then what is kept.
-      _ = ledger.take(T * K * (4 + 8 + 16), \.working)
       record = ledger.take(T * K * 24 + E * 16, \.activations)
     }
     // Saves the scores for the gradient's shape.
@@ -148,11 +148,16 @@ struct ImaginedLayer {
       let total = ledger.take(T * 4, \.activations)
       weights = ledger.reduction(weights, byteCount: T * K * 4, saving: [weights.memory, total])
     }
-    let scoreSums = ledger.reduction(scores, byteCount: E * 4)
-    let logSumExp = ledger.reduction(
-      logits, byteCount: T * 4, saving: [logits.memory], savingResult: true)
-    let squared = ledger.reduction(logSumExp, byteCount: 4)
-    return [hidden, normalized, weights, scoreSums, squared]
+    // Sums that no loss reads are not made; none of them is read by a stage.
+    let wanted = setting.options.routerLoss.sums
+    var sums: [ImaginedTensor] = []
+    if wanted.contains(.scoreSums) {
+      sums.append(ledger.reduction(scores, byteCount: E * 4))
+    }
+    if wanted.contains(.squaredLogSumExp) {
+      sums.append(ledger.reduction(logSumExp, byteCount: 4, saving: [logSumExp.memory]))
+    }
+    return [hidden, normalized, weights] + sums
   }
 
   private func computeExperts(_ rows: ImaginedTensor) -> ImaginedTensor {
