@@ -24,6 +24,19 @@ extension Tensor {
     }
   }
 
+  /// The sum with `residual`, and the norm of the sum as of ``rmsNorm(weight:epsilon:implementation:)``.
+  public func addingThenRMSNorm(
+    _ residual: Tensor, weight: Tensor, epsilon: Double, implementation: Implementation = .kernel
+  ) -> (sum: Tensor, normalized: Tensor) {
+    let (sum, normalized) = withExtendedLifetime((self, residual, weight)) {
+      makeTensors2("xtuner::add_rms_norm") {
+        ct_add_rms_norm(
+          handle, residual.handle, weight.handle, epsilon, implementation == .reference, $0, $1)
+      }
+    }
+    return (sum, normalized)
+  }
+
   /// Rotates the pairs of each head of `[T, H, d]` by angles given as cos and sin, `[T, d/2]` float32.
   ///
   /// - Parameters:

@@ -18,4 +18,9 @@ public final class RMSNorm: Module {
   public func callAsFunction(_ x: Tensor) -> Tensor {
     x.rmsNorm(weight: weight.value, epsilon: epsilon)
   }
+
+  /// The sum of `x` and `residual`, and what the norm makes of it, in one pass.
+  public func adding(_ residual: Tensor, to x: Tensor) -> (sum: Tensor, normalized: Tensor) {
+    x.addingThenRMSNorm(residual, weight: weight.value, epsilon: epsilon)
+  }
 }

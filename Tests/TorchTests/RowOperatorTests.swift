@@ -80,6 +80,30 @@ import Torch
     }
   }
 
+  @Test(arguments: floatingTypes, widths)
+  func additionThenNormEqualsReference(dtype: DType, width: Int) {
+    for rows in Self.rowCounts {
+      let generator = Generator(seed: UInt64(width * 10 + rows))
+      let x = randomTensor([rows, width], dtype: dtype, generator: generator)
+      let residual = randomTensor([rows, width], dtype: dtype, generator: generator)
+      let weight = randomTensor([width], dtype: dtype, generator: generator)
+      // Gradients of the norm alone, of both, and of the sum alone.
+      for sumFactor in [0.0, 1] {
+        expectKernelEqualsReference([x, residual, weight], tolerance: .of(dtype).scaled(by: 2)) {
+          let (sum, normalized) = $0[0].addingThenRMSNorm(
+            $0[1], weight: $0[2], epsilon: 1e-6, implementation: $1)
+          return sumFactor == 0 ? normalized : normalized + sum
+        }
+      }
+      expectKernelEqualsReference([x, residual], tolerance: .of(dtype)) {
+        $0[0].addingThenRMSNorm($0[1], weight: weight, epsilon: 1e-6, implementation: $1).sum
+      }
+      let (sum, normalized) = x.addingThenRMSNorm(residual, weight: weight, epsilon: 1e-6)
+      #expect(bytes(sum) == bytes(x + residual))
+      #expect(bytes(normalized) == bytes((x + residual).rmsNorm(weight: weight, epsilon: 1e-6)))
+    }
+  }
+
   @Test(arguments: [false, true])
   func rotationKeepsLengthOfEveryHead(isInterleaved: Bool) {
     let generator = Generator(seed: 5)

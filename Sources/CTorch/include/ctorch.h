@@ -125,6 +125,9 @@ bool ct_has_bf16_hardware(void);
 /// y = weight * x / sqrt(mean(x^2) + epsilon) over the last dimension. x: [..., D], weight: [D].
 CTStatus ct_rms_norm(ct_tensor *x, ct_tensor *weight, double epsilon, bool reference,
                      ct_tensor *_Nullable *_Nonnull out);
+/// x + residual, and its norm as of ct_rms_norm. x, residual: [..., D], weight: [D].
+CTStatus ct_add_rms_norm(ct_tensor *x, ct_tensor *residual, ct_tensor *weight, double epsilon, bool reference,
+                         ct_tensor *_Nullable *_Nonnull out_sum, ct_tensor *_Nullable *_Nonnull out);
 /// Half-split rotation. x: [T, H, d], cos and sin: [T, d/2] f32; dims beyond 2*d/2 of x do not exist.
 CTStatus ct_rotary(ct_tensor *x, ct_tensor *cosine, ct_tensor *sine, bool interleaved, bool reference,
                    ct_tensor *_Nullable *_Nonnull out);

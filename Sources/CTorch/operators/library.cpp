@@ -4,6 +4,10 @@
 TORCH_LIBRARY(xtuner, m) {
   m.def("rms_norm(Tensor x, Tensor weight, float epsilon) -> (Tensor, Tensor)");
   m.def("rms_norm_backward(Tensor grad, Tensor x, Tensor weight, Tensor scale) -> (Tensor, Tensor)");
+  m.def("add_rms_norm(Tensor x, Tensor residual, Tensor weight, float epsilon) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "add_rms_norm_backward(Tensor grad, Tensor? sum_grad, Tensor sum, Tensor weight, Tensor scale) "
+      "-> (Tensor, Tensor)");
   m.def("rotary(Tensor x, Tensor cosine, Tensor sine, bool interleaved, bool inverse) -> Tensor");
   m.def("swiglu(Tensor gate_up) -> Tensor");
   m.def("swiglu_backward(Tensor grad, Tensor gate_up) -> Tensor");

@@ -12,6 +12,9 @@ namespace xtuner {
 
 namespace reference {
 at::Tensor rms_norm(const at::Tensor &x, const at::Tensor &weight, double epsilon);
+/// The sum of x and residual, and its norm.
+std::tuple<at::Tensor, at::Tensor> add_rms_norm(const at::Tensor &x, const at::Tensor &residual,
+                                                const at::Tensor &weight, double epsilon);
 at::Tensor rotary(const at::Tensor &x, const at::Tensor &cosine, const at::Tensor &sine, bool interleaved);
 at::Tensor swiglu(const at::Tensor &gate_up);
 at::Tensor varlen_attention(const at::Tensor &query, const at::Tensor &key, const at::Tensor &value,
@@ -38,6 +41,9 @@ inline bool flash_fits(const at::Tensor &query, const at::Tensor &value, int64_t
 
 // Differentiable entry points: they go through the dispatcher to the device's kernel.
 at::Tensor rms_norm(const at::Tensor &x, const at::Tensor &weight, double epsilon);
+/// The sum of x and residual, and its norm.
+std::tuple<at::Tensor, at::Tensor> add_rms_norm(const at::Tensor &x, const at::Tensor &residual,
+                                                const at::Tensor &weight, double epsilon);
 at::Tensor rotary(const at::Tensor &x, const at::Tensor &cosine, const at::Tensor &sine, bool interleaved);
 at::Tensor swiglu(const at::Tensor &gate_up);
 at::Tensor varlen_attention(const at::Tensor &query, const at::Tensor &key, const at::Tensor &value,

@@ -30,6 +30,12 @@ at::Tensor rotary(const at::Tensor &x, const at::Tensor &cosine, const at::Tenso
   return out.to(x.scalar_type());
 }
 
+std::tuple<at::Tensor, at::Tensor> add_rms_norm(const at::Tensor &x, const at::Tensor &residual,
+                                                const at::Tensor &weight, double epsilon) {
+  auto sum = x + residual;
+  return {sum, rms_norm(sum, weight, epsilon)};
+}
+
 at::Tensor swiglu(const at::Tensor &gate_up) {
   auto halves = gate_up.to(wide_type(gate_up)).chunk(2, -1);
   return (at::silu(halves[0]) * halves[1]).to(gate_up.scalar_type());

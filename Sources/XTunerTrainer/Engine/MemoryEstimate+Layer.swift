@@ -96,13 +96,16 @@ struct ImaginedLayer {
       x, byteCount: P * heads * headSize * e, scores: P * heads, sampleShare: share)
   }
 
+  /// The sum and its norm are made by one operator: what is added is there until both are.
   private func afterAttention(_ input: ImaginedTensor, _ attended: ImaginedTensor)
-    -> ImaginedTensor
+    -> (hidden: ImaginedTensor, normalized: ImaginedTensor)
   {
-    ledger.sum(
-      input,
-      ledger.linear(
-        attended, byteCount: T * D * e, parameter("output", attention.querySize * D)))
+    let output = ledger.linear(
+      attended, byteCount: T * D * e, parameter("output", attention.querySize * D))
+    return withExtendedLifetime(output) {
+      let hidden = ledger.sum(input, output)
+      return (hidden, norm(hidden))
+    }
   }
 
   // MARK: Dense
@@ -118,8 +121,8 @@ struct ImaginedLayer {
     -> ImaginedTensor
   {
     guard case .dense(let width) = feedForward else { return input }
-    let hidden = afterAttention(input, attended)
-    return ledger.sum(hidden, gated(norm(hidden), "feedForward", width: width))
+    let (hidden, normalized) = afterAttention(input, attended)
+    return ledger.sum(hidden, gated(normalized, "feedForward", width: width))
   }
 
   // MARK: Experts
@@ -130,8 +133,7 @@ struct ImaginedLayer {
   ) -> [ImaginedTensor] {
     guard let experts else { return [] }
     let (E, K) = (experts.expertCount, experts.expertsPerToken)
-    let hidden = afterAttention(input, attended)
-    let normalized = norm(hidden)
+    let (hidden, normalized) = afterAttention(input, attended)
     let wide = e == 4 ? normalized : ledger.cast(normalized, byteCount: T * D * 4)
     var weight = parameter("router", E * D)
     weight.elementSize = 4
