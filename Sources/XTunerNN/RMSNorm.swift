@@ -23,4 +23,11 @@ public final class RMSNorm: Module {
   public func adding(_ residual: Tensor, to x: Tensor) -> (sum: Tensor, normalized: Tensor) {
     x.addingThenRMSNorm(residual, weight: weight.value, epsilon: epsilon)
   }
+
+  /// Normalises the heads of `x`, `[T, heads, size]`, then rotates them, in one pass.
+  public func normalizeThenRotate(_ x: Tensor, _ rotary: RotaryTable) -> Tensor {
+    x.rmsNormThenRotated(
+      weight: weight.value, epsilon: epsilon, cosine: rotary.cosine, sine: rotary.sine,
+      isInterleaved: rotary.isInterleaved)
+  }
 }

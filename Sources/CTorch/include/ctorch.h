@@ -128,6 +128,9 @@ CTStatus ct_rms_norm(ct_tensor *x, ct_tensor *weight, double epsilon, bool refer
 /// x + residual, and its norm as of ct_rms_norm. x, residual: [..., D], weight: [D].
 CTStatus ct_add_rms_norm(ct_tensor *x, ct_tensor *residual, ct_tensor *weight, double epsilon, bool reference,
                          ct_tensor *_Nullable *_Nonnull out_sum, ct_tensor *_Nullable *_Nonnull out);
+/// ct_rotary of ct_rms_norm, equal to the two to the last bit. x: [T, H, d] with dense heads, weight: [d].
+CTStatus ct_norm_rotary(ct_tensor *x, ct_tensor *weight, double epsilon, ct_tensor *cosine, ct_tensor *sine,
+                        bool interleaved, bool reference, ct_tensor *_Nullable *_Nonnull out);
 /// Half-split rotation. x: [T, H, d], cos and sin: [T, d/2] f32; dims beyond 2*d/2 of x do not exist.
 CTStatus ct_rotary(ct_tensor *x, ct_tensor *cosine, ct_tensor *sine, bool interleaved, bool reference,
                    ct_tensor *_Nullable *_Nonnull out);

@@ -1,10 +1,13 @@
-// CPU kernels of root-mean-square normalisation: alone and after an addition.
+// CPU kernels of root-mean-square normalisation: alone, after an addition, before a rotation.
 #include <ATen/Dispatch.h>
 #include <ATen/OpMathType.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
 #include <torch/library.h>
+
+#include <array>
+#include <vector>
 
 #include "parallel.h"
 
@@ -113,6 +116,72 @@ std::tuple<Tensor, Tensor> rms_norm_backward(const Tensor &grad, const Tensor &x
   return backward(grad, std::nullopt, x, weight, scale);
 }
 
+void check_heads(const Tensor &x, const Tensor &cosine, const Tensor &sine) {
+  TORCH_CHECK(x.dim() == 3 && x.size(2) % 2 == 0 && (x.stride(2) == 1 || x.size(2) <= 1),
+              "norm_rotary: x must be [tokens, heads, head size] with dense heads, is ", x.sizes(), " with strides ",
+              x.strides());
+  std::array<int64_t, 2> sizes = {x.size(0), x.size(2) / 2};
+  at::IntArrayRef angles(sizes);
+  TORCH_CHECK(cosine.sizes() == angles && sine.sizes() == angles && cosine.scalar_type() == at::kFloat &&
+                  sine.scalar_type() == at::kFloat,
+              "norm_rotary: x ", x.sizes(), " needs float32 cos and sin of ", angles, ", got ", cosine.sizes(), " and ",
+              sine.sizes());
+}
+
+std::tuple<Tensor, Tensor> norm_rotary(const Tensor &x, const Tensor &weight, double epsilon, const Tensor &cosine,
+                                       const Tensor &sine, bool interleaved) {
+  check_weight(x, weight, "norm_rotary");
+  check_heads(x, cosine, sine);
+  int64_t tokens = x.size(0), heads = x.size(1), width = x.size(2);
+  auto w = weight.contiguous(), c = cosine.contiguous(), s = sine.contiguous();
+  auto y = at::empty(x.sizes(), x.options()), scale = make_scales(x, {tokens, heads});
+  XTUNER_DISPATCH(x, "norm_rotary", [&] {
+    using wide = at::opmath_type<scalar_t>;
+    auto kernel = interleaved ? XTUNER_KERNEL(norm_rotary_range<scalar_t, wide, true>)
+                              : XTUNER_KERNEL(norm_rotary_range<scalar_t, wide, false>);
+    auto xs = x.const_data_ptr<scalar_t>(), ws = w.const_data_ptr<scalar_t>();
+    auto cs = c.const_data_ptr<float>(), ss = s.const_data_ptr<float>();
+    auto ys = y.mutable_data_ptr<scalar_t>();
+    auto scales = scale.mutable_data_ptr<wide>();
+    parallel_for(tokens, row_grain(heads * width), [&](int64_t begin, int64_t end) {
+      std::vector<scalar_t> row(width);
+      kernel(xs, x.stride(0), x.stride(1), heads, width, ws, cs, ss, ys, scales, row.data(), epsilon, begin, end);
+    });
+  });
+  return {y, scale};
+}
+
+std::tuple<Tensor, Tensor> norm_rotary_backward(const Tensor &grad, const Tensor &x, const Tensor &weight,
+                                                const Tensor &scale, const Tensor &cosine, const Tensor &sine,
+                                                bool interleaved) {
+  check_same(grad, x, "norm_rotary_backward");
+  check_heads(x, cosine, sine);
+  int64_t tokens = x.size(0), heads = x.size(1), width = x.size(2);
+  auto w = weight.contiguous(), c = cosine.contiguous(), s = sine.contiguous();
+  auto dx = at::empty(x.sizes(), x.options());
+  int64_t block = std::max<int64_t>(1, kBlock / std::max<int64_t>(heads, 1));
+  int64_t blocks = (tokens + block - 1) / block;
+  auto partial = at::zeros({blocks, width}, scale.options());
+  XTUNER_DISPATCH(x, "norm_rotary_backward", [&] {
+    using wide = at::opmath_type<scalar_t>;
+    auto kernel = interleaved ? XTUNER_KERNEL(norm_rotary_backward_range<scalar_t, wide, true>)
+                              : XTUNER_KERNEL(norm_rotary_backward_range<scalar_t, wide, false>);
+    auto gs = grad.const_data_ptr<scalar_t>(), xs = x.const_data_ptr<scalar_t>(), ws = w.const_data_ptr<scalar_t>();
+    auto cs = c.const_data_ptr<float>(), ss = s.const_data_ptr<float>();
+    auto scales = scale.const_data_ptr<wide>();
+    auto out = dx.mutable_data_ptr<scalar_t>();
+    auto sums = partial.mutable_data_ptr<wide>();
+    int64_t grain = std::max<int64_t>(1, row_grain(heads * width) / block);
+    parallel_for(blocks, grain, [&](int64_t begin, int64_t end) {
+      std::vector<scalar_t> row(width);
+      for (int64_t b = begin; b < end; ++b)
+        kernel(gs, xs, x.stride(0), x.stride(1), heads, width, ws, scales, cs, ss, out, sums + b * width, row.data(),
+               b * block, std::min(tokens, (b + 1) * block));
+    });
+  });
+  return {dx, partial.sum(0).to(weight.scalar_type())};
+}
+
 }  // namespace
 }  // namespace xtuner::cpu
 
@@ -122,4 +191,6 @@ TORCH_LIBRARY_IMPL(xtuner, CPU, m) {
   m.impl("rms_norm_backward", rms_norm_backward);
   m.impl("add_rms_norm", add_rms_norm);
   m.impl("add_rms_norm_backward", backward);
+  m.impl("norm_rotary", norm_rotary);
+  m.impl("norm_rotary_backward", norm_rotary_backward);
 }

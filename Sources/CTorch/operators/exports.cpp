@@ -19,6 +19,14 @@ CTStatus ct_add_rms_norm(ct_tensor *x, ct_tensor *residual, ct_tensor *weight, d
   });
 }
 
+CTStatus ct_norm_rotary(ct_tensor *x, ct_tensor *weight, double epsilon, ct_tensor *cosine, ct_tensor *sine,
+                        bool interleaved, bool reference, ct_tensor **out) {
+  return guarded([&] {
+    auto function = reference ? xtuner::reference::norm_rotary : xtuner::norm_rotary;
+    *out = new ct_tensor{function(x->value, weight->value, epsilon, cosine->value, sine->value, interleaved)};
+  });
+}
+
 CTStatus ct_rotary(ct_tensor *x, ct_tensor *cosine, ct_tensor *sine, bool interleaved, bool reference,
                    ct_tensor **out) {
   return guarded([&] {

@@ -147,6 +147,57 @@ void rotate_range(const Element *x, const float *cosine, const float *sine, Elem
     }
 }
 
+/// Tokens begin ..< end of heads normalised and then rotated; `scales` gets 1 / rms of every head. Between the two
+/// is a rounding, as where they are two operators; `row` has space for a head.
+template <typename Element, typename Wide, bool is_interleaved>
+void norm_rotary_range(const Element *x, int64_t token_stride, int64_t head_stride, int64_t heads, int64_t width,
+                       const Element *weight, const float *cosine, const float *sine, Element *y, Wide *scales,
+                       Element *row, double epsilon, int64_t begin, int64_t end) {
+  using V = VectorOf<Element>;
+  int64_t half = width / 2;
+  for (int64_t t = begin; t < end; ++t) {
+    const float *ct = cosine + t * half, *st = sine + t * half;
+    const Element *in = x + t * token_stride;
+    Wide *scale = scales + t * heads;
+    // All heads' roots first: they take long, and do not wait for one another.
+    for (int64_t h = 0; h < heads; ++h) scale[h] = inverse_rms<Element, Wide>(in + h * head_stride, width, epsilon);
+    for (int64_t h = 0; h < heads; ++h, in += head_stride) {
+      Element *out = y + (t * heads + h) * width;
+      if constexpr (is_interleaved) {
+        rms_norm_row(in, weight, scale[h], row, width);
+        rotate_neighbours(row, ct, st, out, half, 1.0f);
+      } else {
+        each_vector<V::count>(half, [&](int64_t i, auto n) {
+          auto a = rounded<Element>(normalized(in + i, weight + i, scale[h], n));
+          auto b = rounded<Element>(normalized(in + half + i, weight + half + i, scale[h], n));
+          auto c = load_angles<Element>(ct + i, n), s = load_angles<Element>(st + i, n);
+          store(out + i, a * c - b * s, n);
+          store(out + half + i, b * c + a * s, n);
+        });
+      }
+    }
+  }
+}
+
+/// Tokens begin ..< end of the gradient of x, dense; adds their share of the weight's gradient to `dweight`.
+template <typename Element, typename Wide, bool is_interleaved>
+void norm_rotary_backward_range(const Element *grad, const Element *x, int64_t token_stride, int64_t head_stride,
+                                int64_t heads, int64_t width, const Element *weight, const Wide *scales,
+                                const float *cosine, const float *sine, Element *dx, Wide *dweight, Element *row,
+                                int64_t begin, int64_t end) {
+  int64_t half = width / 2;
+  for (int64_t t = begin; t < end; ++t)
+    for (int64_t h = 0; h < heads; ++h) {
+      int64_t at = t * heads + h;
+      const Element *in = x + t * token_stride + h * head_stride;
+      if constexpr (is_interleaved)
+        rotate_neighbours(grad + at * width, cosine + t * half, sine + t * half, row, half, -1.0f);
+      else
+        rotate_halves(grad + at * width, cosine + t * half, sine + t * half, row, half, -1.0f);
+      rms_norm_backward_row<Element, Wide>(row, in, weight, scales[at], nullptr, dx + at * width, dweight, width);
+    }
+}
+
 /// Rows begin ..< end of silu(gate) * up.
 template <typename Element>
 void swiglu_range(const Element *gate_up, Element *y, int64_t width, int64_t begin, int64_t end) {

@@ -8,6 +8,12 @@ TORCH_LIBRARY(xtuner, m) {
   m.def(
       "add_rms_norm_backward(Tensor grad, Tensor? sum_grad, Tensor sum, Tensor weight, Tensor scale) "
       "-> (Tensor, Tensor)");
+  m.def(
+      "norm_rotary(Tensor x, Tensor weight, float epsilon, Tensor cosine, Tensor sine, bool interleaved) "
+      "-> (Tensor, Tensor)");
+  m.def(
+      "norm_rotary_backward(Tensor grad, Tensor x, Tensor weight, Tensor scale, Tensor cosine, Tensor sine, "
+      "bool interleaved) -> (Tensor, Tensor)");
   m.def("rotary(Tensor x, Tensor cosine, Tensor sine, bool interleaved, bool inverse) -> Tensor");
   m.def("swiglu(Tensor gate_up) -> Tensor");
   m.def("swiglu_backward(Tensor grad, Tensor gate_up) -> Tensor");

@@ -15,6 +15,8 @@ at::Tensor rms_norm(const at::Tensor &x, const at::Tensor &weight, double epsilo
 /// The sum of x and residual, and its norm.
 std::tuple<at::Tensor, at::Tensor> add_rms_norm(const at::Tensor &x, const at::Tensor &residual,
                                                 const at::Tensor &weight, double epsilon);
+at::Tensor norm_rotary(const at::Tensor &x, const at::Tensor &weight, double epsilon, const at::Tensor &cosine,
+                       const at::Tensor &sine, bool interleaved);
 at::Tensor rotary(const at::Tensor &x, const at::Tensor &cosine, const at::Tensor &sine, bool interleaved);
 at::Tensor swiglu(const at::Tensor &gate_up);
 at::Tensor varlen_attention(const at::Tensor &query, const at::Tensor &key, const at::Tensor &value,
@@ -44,6 +46,8 @@ at::Tensor rms_norm(const at::Tensor &x, const at::Tensor &weight, double epsilo
 /// The sum of x and residual, and its norm.
 std::tuple<at::Tensor, at::Tensor> add_rms_norm(const at::Tensor &x, const at::Tensor &residual,
                                                 const at::Tensor &weight, double epsilon);
+at::Tensor norm_rotary(const at::Tensor &x, const at::Tensor &weight, double epsilon, const at::Tensor &cosine,
+                       const at::Tensor &sine, bool interleaved);
 at::Tensor rotary(const at::Tensor &x, const at::Tensor &cosine, const at::Tensor &sine, bool interleaved);
 at::Tensor swiglu(const at::Tensor &gate_up);
 at::Tensor varlen_attention(const at::Tensor &query, const at::Tensor &key, const at::Tensor &value,

@@ -36,6 +36,11 @@ std::tuple<at::Tensor, at::Tensor> add_rms_norm(const at::Tensor &x, const at::T
   return {sum, rms_norm(sum, weight, epsilon)};
 }
 
+at::Tensor norm_rotary(const at::Tensor &x, const at::Tensor &weight, double epsilon, const at::Tensor &cosine,
+                       const at::Tensor &sine, bool interleaved) {
+  return rotary(rms_norm(x, weight, epsilon), cosine, sine, interleaved);
+}
+
 at::Tensor swiglu(const at::Tensor &gate_up) {
   auto halves = gate_up.to(wide_type(gate_up)).chunk(2, -1);
   return (at::silu(halves[0]) * halves[1]).to(gate_up.scalar_type());

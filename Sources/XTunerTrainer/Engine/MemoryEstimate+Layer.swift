@@ -77,12 +77,12 @@ struct ImaginedLayer {
     func projected(_ part: String, _ width: Int) -> ImaginedTensor {
       ledger.linear(normalizedTD, byteCount: T * width * e, parameter(part, width * D))
     }
-    var query = projected("query", attention.querySize)
-    var key = projected("key", attention.keyValueSize)
+    let query = projected("query", attention.querySize)
+    let key = projected("key", attention.keyValueSize)
     let value = projected("value", attention.keyValueSize)
     if attention.normalizesQueryAndKey {
-      query = norm(query, width: headSize)
-      key = norm(key, width: headSize)
+      // Rotated in the same pass.
+      return [norm(query, width: headSize), norm(key, width: headSize), value]
     }
     return [ledger.rotary(query), ledger.rotary(key), value]
   }
