@@ -44,8 +44,9 @@ extension Tensor {
     return (scoresTE, logSumExpT)
   }
 
-  /// The columns of the `count` largest scores of each row of `[T, E]`, largest first and of equal ones
-  /// the first; `[T, K]` int64. No gradient flows through a choice.
+  /// The columns of the `count` largest scores of each row of `[T, E]`, largest first; `[T, K]` int64.
+  ///
+  /// Of equal scores the first is chosen. No gradient flows through a choice.
   public func routedTopK(_ count: Int, implementation: Implementation = .kernel) -> Tensor {
     withExtendedLifetime(self) {
       makeTensor("xtuner::route_top_k") {
