@@ -31,6 +31,7 @@ extension Tensor {
   ///   - weights: The weight of each row, `[C]` float32.
   ///   - zLoss: Weight of the squared log-sum-exp, which adds `w * 2 zLoss * logSumExp * softmax`.
   ///   - implementation: Which implementation runs.
+  /// - Returns: Losses and log-sum-exps, both `[C]`, without weights and the z-loss.
   public func takeCrossEntropyGradient(
     targets: Tensor, weights: Tensor, zLoss: Double = 0, implementation: Implementation = .kernel
   ) -> (lossesC: Tensor, logSumExpC: Tensor) {

@@ -24,6 +24,37 @@ extension Tensor {
     }
   }
 
+  /// The sum with `residual`, and the norm of the sum as of ``rmsNorm(weight:epsilon:implementation:)``.
+  public func addingThenRMSNorm(
+    _ residual: Tensor, weight: Tensor, epsilon: Double, implementation: Implementation = .kernel
+  ) -> (sum: Tensor, normalized: Tensor) {
+    let (sum, normalized) = withExtendedLifetime((self, residual, weight)) {
+      makeTensors2("xtuner::add_rms_norm") {
+        ct_add_rms_norm(
+          handle, residual.handle, weight.handle, epsilon, implementation == .reference, $0, $1)
+      }
+    }
+    return (sum, normalized)
+  }
+
+  /// The heads of `[T, H, d]` normalised, then rotated: equal to
+  /// ``rmsNorm(weight:epsilon:implementation:)`` and
+  /// ``rotated(cosine:sine:isInterleaved:implementation:)`` to the last bit.
+  ///
+  /// Heads have to be dense, but may be part of wider rows.
+  public func rmsNormThenRotated(
+    weight: Tensor, epsilon: Double, cosine: Tensor, sine: Tensor, isInterleaved: Bool = false,
+    implementation: Implementation = .kernel
+  ) -> Tensor {
+    withExtendedLifetime((self, weight, cosine, sine)) {
+      makeTensor("xtuner::norm_rotary") {
+        ct_norm_rotary(
+          handle, weight.handle, epsilon, cosine.handle, sine.handle, isInterleaved,
+          implementation == .reference, $0)
+      }
+    }
+  }
+
   /// Rotates the pairs of each head of `[T, H, d]` by angles given as cos and sin, `[T, d/2]` float32.
   ///
   /// - Parameters:

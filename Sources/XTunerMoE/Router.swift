@@ -60,12 +60,15 @@ public final class Router: Module {
     /// Scores of all experts, `[T, E]` float32: what the balance loss averages.
     public let scoresTE: Tensor
 
+    /// The log-sum-exp of each token's logits, `[T]`, where the scores were made with it.
+    let logSumExpT: Tensor?
+
     /// The sum over tokens of each expert's score, `[E]`.
     public var scoreSumsE: Tensor { scoresTE.sum(dims: [0]) }
 
     /// The sum over tokens of the squared log-sum-exp of the logits, a scalar.
     public var squaredLogSumExp: Tensor {
-      let logSumExpT = logitsTE.logSumExp(dims: [-1], keepDim: false)
+      let logSumExpT = logSumExpT ?? logitsTE.logSumExp(dims: [-1], keepDim: false)
       return (logSumExpT * logSumExpT).sum()
     }
 
@@ -110,11 +113,12 @@ public final class Router: Module {
     _ hiddenTD: Tensor, stored: RoutingRecord? = nil, forced: ForcedRouting? = nil
   ) -> Output {
     let logitsTE = Tensor.linear(hiddenTD.to(.float32), weight: weight.value, bias: bias?.value)
-    let scoresTE =
-      switch options.scoring {
-      case .softmax, .softmaxAfterTopK: logitsTE.softmax(dim: -1)
-      case .sigmoid: logitsTE.sigmoid()
-      }
+    let scoresTE: Tensor
+    var logSumExpT: Tensor?
+    switch options.scoring {
+    case .softmax, .softmaxAfterTopK: (scoresTE, logSumExpT) = logitsTE.routerScores()
+    case .sigmoid: scoresTE = logitsTE.sigmoid()
+    }
     let routing =
       stored
       ?? makeRouting(
@@ -134,7 +138,9 @@ public final class Router: Module {
       weightsTK = weightsTK / (options.scoring == .sigmoid ? sum.adding(scalar: 1e-20) : sum)
     }
     if options.scalingFactor != 1 { weightsTK = weightsTK * options.scalingFactor }
-    return Output(weightsTK: weightsTK, logitsTE: logitsTE, scoresTE: scoresTE, routing: routing)
+    return Output(
+      weightsTK: weightsTK, logitsTE: logitsTE, scoresTE: scoresTE, logSumExpT: logSumExpT,
+      routing: routing)
   }
 
   /// The chosen experts, `[T, K]`; no gradient flows through a choice.
@@ -143,8 +149,7 @@ public final class Router: Module {
       var selectionTE = options.scoring == .softmaxAfterTopK ? logitsTE : scoresTE
       if let selectionBias { selectionTE = selectionTE + selectionBias.value }
       if options.groupCount > 1 { selectionTE = maskedToBestGroups(selectionTE) }
-      return selectionTE.topK(options.expertsPerToken, dim: -1, isLargest: true, isSorted: true)
-        .indices
+      return selectionTE.routedTopK(options.expertsPerToken)
     }
   }
 
@@ -180,21 +185,9 @@ public final class Router: Module {
   }
 
   private func makeRouting(expertsTK: Tensor) -> RoutingRecord {
-    withoutGradients {
-      let shape = expertsTK.shape
-      let flat = expertsTK.reshaped([-1])
-      let order = flat.argSorted(isStable: true, dim: 0, isDescending: false)
-      let rowCount = flat.size(0)
-      let rowOfSlot = order.zerosLike()
-      rowOfSlot.scatter(
-        dim: 0, index: order,
-        source: Tensor.arange(from: 0, to: .integer(rowCount), step: 1, dtype: .int64))
-      let counts = flat.binCount(minimumLength: options.expertCount)
-      return RoutingRecord(
-        expertsTK: expertsTK,
-        tokenOfRow: order.floorDivided(by: .integer(shape[1])),
-        rowOfSlotTK: rowOfSlot.view(shape),
-        offsetsE: counts.cumulativeSum(dim: 0, dtype: nil), countsE: counts)
-    }
+    let order = ExpertOrder(expertsTK: expertsTK, expertCount: options.expertCount)
+    return RoutingRecord(
+      expertsTK: expertsTK, tokenOfRow: order.tokenOfRow, rowOfSlotTK: order.rowOfSlotTK,
+      offsetsE: order.offsetsE, countsE: order.countsE)
   }
 }

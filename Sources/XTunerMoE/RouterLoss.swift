@@ -1,4 +1,5 @@
 public import Torch
+public import XTunerNN
 
 /// The auxiliary losses of a router, as sums over tokens that a schedule completes.
 ///
@@ -36,6 +37,14 @@ public struct RouterLossWeights: Sendable, Hashable {
   public init(balance: Double, z: Double) {
     self.balance = balance
     self.z = z
+  }
+
+  /// The sums that losses with these weights are made of.
+  public var sums: Set<StageValue> {
+    var sums: Set<StageValue> = []
+    if balance > 0 { sums.insert(.scoreSums) }
+    if z > 0 { sums.insert(.squaredLogSumExp) }
+    return sums
   }
 
   /// No auxiliary loss.

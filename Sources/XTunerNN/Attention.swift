@@ -108,12 +108,14 @@ public final class Attention: Module {
     _ hiddenTD: Tensor, _ context: ForwardContext
   ) -> (queryTHd: Tensor, keyTGd: Tensor, valueTGd: Tensor) {
     let tokenCount = hiddenTD.size(0)
-    var queryTHd = query(hiddenTD).view([tokenCount, options.headCount, options.headSize])
-    var keyTGd = key(hiddenTD).view([tokenCount, options.keyValueHeadCount, options.headSize])
+    let queryTHd = query(hiddenTD).view([tokenCount, options.headCount, options.headSize])
+    let keyTGd = key(hiddenTD).view([tokenCount, options.keyValueHeadCount, options.headSize])
     let valueTGd = value(hiddenTD).view([tokenCount, options.keyValueHeadCount, options.headSize])
     if let queryNorm, let keyNorm {
-      queryTHd = queryNorm(queryTHd)
-      keyTGd = keyNorm(keyTGd)
+      return (
+        queryNorm.normalizeThenRotate(queryTHd, context.rotary),
+        keyNorm.normalizeThenRotate(keyTGd, context.rotary), valueTGd
+      )
     }
     return (context.rotary.rotate(queryTHd), context.rotary.rotate(keyTGd), valueTGd)
   }

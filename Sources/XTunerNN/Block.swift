@@ -44,13 +44,13 @@ public struct Stage {
   public let inputs: [StageValue]
   /// The values it makes.
   public let outputs: [StageValue]
-  /// Computes the outputs, in their order.
-  public let run: ([Tensor], ForwardContext, BlockRecord) -> [Tensor]
+  /// Computes the outputs, in their order; nil for sums that the context does not want.
+  public let run: ([Tensor], ForwardContext, BlockRecord) -> [Tensor?]
 
   /// A stage from its parts.
   public init(
     _ name: String, inputs: [StageValue], outputs: [StageValue], travel: Travel = .none,
-    run: @escaping ([Tensor], ForwardContext, BlockRecord) -> [Tensor]
+    run: @escaping ([Tensor], ForwardContext, BlockRecord) -> [Tensor?]
   ) {
     self.name = name
     self.travel = travel

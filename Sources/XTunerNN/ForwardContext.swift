@@ -11,6 +11,8 @@ public final class ForwardContext {
   /// Which of equal slices of the heads attention computes; the only one unless a sequence is spread
   /// over ranks.
   public var headSlice: (index: Int, count: Int) = (0, 1)
+  /// Which of the router's sums a loss reads; the others are not computed.
+  public var wantedSums: Set<StageValue> = []
   /// Experts chosen by rule and not by the router, for benchmarks only.
   public var forcedRouting: ForcedRouting?
 

@@ -18,4 +18,16 @@ public final class RMSNorm: Module {
   public func callAsFunction(_ x: Tensor) -> Tensor {
     x.rmsNorm(weight: weight.value, epsilon: epsilon)
   }
+
+  /// The sum of `x` and `residual`, and what the norm makes of it, in one pass.
+  public func adding(_ residual: Tensor, to x: Tensor) -> (sum: Tensor, normalized: Tensor) {
+    x.addingThenRMSNorm(residual, weight: weight.value, epsilon: epsilon)
+  }
+
+  /// Normalises the heads of `x`, `[T, heads, size]`, then rotates them, in one pass.
+  public func normalizeThenRotate(_ x: Tensor, _ rotary: RotaryTable) -> Tensor {
+    x.rmsNormThenRotated(
+      weight: weight.value, epsilon: epsilon, cosine: rotary.cosine, sine: rotary.sine,
+      isInterleaved: rotary.isInterleaved)
+  }
 }

@@ -80,6 +80,63 @@ import Torch
     }
   }
 
+  @Test(arguments: floatingTypes, [2, 10, 32, 34, 64, 128])
+  func normThenRotationEqualsTheTwoToTheLastBit(dtype: DType, headSize: Int) {
+    for (tokens, heads) in [(0, 3), (1, 1), (7, 5), (131, 2)] {
+      let generator = Generator(seed: UInt64(headSize + tokens))
+      // Heads that are part of wider rows, as those of one projection for query, key and value.
+      let rows = randomTensor([tokens, (heads + 2) * headSize], dtype: dtype, generator: generator)
+      let weight = randomTensor([headSize], dtype: dtype, generator: generator)
+      let angles = randomTensor([tokens, headSize / 2], generator: generator)
+      let (cosine, sine) = (angles.cos(), angles.sin())
+      func part(_ rows: Tensor) -> Tensor {
+        rows.narrowed(dim: 1, start: headSize, length: heads * headSize)
+          .view([tokens, heads, headSize])
+      }
+      for isInterleaved in [false, true] {
+        let fused = Outcome([rows, weight]) {
+          part($0[0]).rmsNormThenRotated(
+            weight: $0[1], epsilon: 1e-6, cosine: cosine, sine: sine, isInterleaved: isInterleaved)
+        }
+        let apart = Outcome([rows, weight]) {
+          part($0[0]).rmsNorm(weight: $0[1], epsilon: 1e-6)
+            .rotated(cosine: cosine, sine: sine, isInterleaved: isInterleaved)
+        }
+        #expect(bytes(fused.value) == bytes(apart.value))
+        #expect(bytes(fused.inputGradients[0]) == bytes(apart.inputGradients[0]))
+        expectKernelEqualsReference([rows, weight], tolerance: .of(dtype).scaled(by: 2)) {
+          part($0[0]).rmsNormThenRotated(
+            weight: $0[1], epsilon: 1e-6, cosine: cosine, sine: sine, isInterleaved: isInterleaved,
+            implementation: $1)
+        }
+      }
+    }
+  }
+
+  @Test(arguments: floatingTypes, widths)
+  func additionThenNormEqualsReference(dtype: DType, width: Int) {
+    for rows in Self.rowCounts {
+      let generator = Generator(seed: UInt64(width * 10 + rows))
+      let x = randomTensor([rows, width], dtype: dtype, generator: generator)
+      let residual = randomTensor([rows, width], dtype: dtype, generator: generator)
+      let weight = randomTensor([width], dtype: dtype, generator: generator)
+      // Gradients of the norm alone, of both, and of the sum alone.
+      for sumFactor in [0.0, 1] {
+        expectKernelEqualsReference([x, residual, weight], tolerance: .of(dtype).scaled(by: 2)) {
+          let (sum, normalized) = $0[0].addingThenRMSNorm(
+            $0[1], weight: $0[2], epsilon: 1e-6, implementation: $1)
+          return sumFactor == 0 ? normalized : normalized + sum
+        }
+      }
+      expectKernelEqualsReference([x, residual], tolerance: .of(dtype)) {
+        $0[0].addingThenRMSNorm($0[1], weight: weight, epsilon: 1e-6, implementation: $1).sum
+      }
+      let (sum, normalized) = x.addingThenRMSNorm(residual, weight: weight, epsilon: 1e-6)
+      #expect(bytes(sum) == bytes(x + residual))
+      #expect(bytes(normalized) == bytes((x + residual).rmsNorm(weight: weight, epsilon: 1e-6)))
+    }
+  }
+
   @Test(arguments: [false, true])
   func rotationKeepsLengthOfEveryHead(isInterleaved: Bool) {
     let generator = Generator(seed: 5)

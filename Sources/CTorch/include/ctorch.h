@@ -128,6 +128,12 @@ bool ct_has_bf16_hardware(void);
 /// y = weight * x / sqrt(mean(x^2) + epsilon) over the last dimension. x: [..., D], weight: [D].
 CTStatus ct_rms_norm(ct_tensor *x, ct_tensor *weight, double epsilon, bool reference,
                      ct_tensor *_Nullable *_Nonnull out);
+/// x + residual, and its norm as of ct_rms_norm. x, residual: [..., D], weight: [D].
+CTStatus ct_add_rms_norm(ct_tensor *x, ct_tensor *residual, ct_tensor *weight, double epsilon, bool reference,
+                         ct_tensor *_Nullable *_Nonnull out_sum, ct_tensor *_Nullable *_Nonnull out);
+/// ct_rotary of ct_rms_norm, equal to the two to the last bit. x: [T, H, d] with dense heads, weight: [d].
+CTStatus ct_norm_rotary(ct_tensor *x, ct_tensor *weight, double epsilon, ct_tensor *cosine, ct_tensor *sine,
+                        bool interleaved, bool reference, ct_tensor *_Nullable *_Nonnull out);
 /// Half-split rotation. x: [T, H, d], cos and sin: [T, d/2] f32; dims beyond 2*d/2 of x do not exist.
 CTStatus ct_rotary(ct_tensor *x, ct_tensor *cosine, ct_tensor *sine, bool interleaved, bool reference,
                    ct_tensor *_Nullable *_Nonnull out);
@@ -153,6 +159,9 @@ CTStatus ct_permute_rows(ct_tensor *x, ct_tensor *token_of_row, ct_tensor *row_o
 /// y[t] = sum_k weights[t, k] * rows[row_of_slot[t, k]]. rows: [T K, D], weights: [T, K] f32 -> [T, D].
 CTStatus ct_unpermute_rows(ct_tensor *rows, ct_tensor *weights, ct_tensor *row_of_slot, bool reference,
                            ct_tensor *_Nullable *_Nonnull out);
+/// Softmax and log-sum-exp of each row. logits: [T, E] f32 or f64 -> [T, E], [T].
+CTStatus ct_router_scores(ct_tensor *logits, bool reference, ct_tensor *_Nullable *_Nonnull out_scores,
+                          ct_tensor *_Nullable *_Nonnull out_log_sum_exp);
 
 // ---- Operators without gradients.
 
@@ -171,6 +180,15 @@ CTStatus ct_adamw(ct_tensor *master, ct_tensor *gradient, ct_tensor *first, ct_t
 CTStatus ct_squared_sum(ct_tensor *x, ct_tensor *_Nullable *_Nonnull out);
 /// into[indices[r]] += rows[r], in the order of r. into: [V, D] f32, rows: [R, D], indices: [R] int64.
 CTStatus ct_add_rows(ct_tensor *into, ct_tensor *rows, ct_tensor *indices);
+/// The columns of the k largest scores of each row, largest first, of equal ones the first. scores: [T, E] f32 or
+/// f64 -> [T, k] int64.
+CTStatus ct_route_top_k(ct_tensor *scores, int64_t k, bool reference, ct_tensor *_Nullable *_Nonnull out);
+/// Orders that follow from a choice, experts: [T, K] int64. Rows are sorted by expert, then by token. -> the token of
+/// each row [T K], the row of each slot [T, K], the rows of each expert [E], the end of each expert's rows [E].
+CTStatus ct_expert_order(ct_tensor *experts, int64_t expert_count, bool reference,
+                         ct_tensor *_Nullable *_Nonnull out_token_of_row,
+                         ct_tensor *_Nullable *_Nonnull out_row_of_slot, ct_tensor *_Nullable *_Nonnull out_counts,
+                         ct_tensor *_Nullable *_Nonnull out_offsets);
 /// The log-sum-exp of each row and the loss, log-sum-exp - logits[target]. logits: [C, V], targets: [C] int64,
 /// weights: [C] f32 or NULL -> [C], [C] f32 (f64 for f64). With weights, the logits become the gradient
 /// w * (softmax - onehot) + w * 2 * z_loss * log-sum-exp * softmax.

@@ -4,6 +4,16 @@
 TORCH_LIBRARY(xtuner, m) {
   m.def("rms_norm(Tensor x, Tensor weight, float epsilon) -> (Tensor, Tensor)");
   m.def("rms_norm_backward(Tensor grad, Tensor x, Tensor weight, Tensor scale) -> (Tensor, Tensor)");
+  m.def("add_rms_norm(Tensor x, Tensor residual, Tensor weight, float epsilon) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "add_rms_norm_backward(Tensor grad, Tensor? sum_grad, Tensor sum, Tensor weight, Tensor scale) "
+      "-> (Tensor, Tensor)");
+  m.def(
+      "norm_rotary(Tensor x, Tensor weight, float epsilon, Tensor cosine, Tensor sine, bool interleaved) "
+      "-> (Tensor, Tensor)");
+  m.def(
+      "norm_rotary_backward(Tensor grad, Tensor x, Tensor weight, Tensor scale, Tensor cosine, Tensor sine, "
+      "bool interleaved) -> (Tensor, Tensor)");
   m.def("rotary(Tensor x, Tensor cosine, Tensor sine, bool interleaved, bool inverse) -> Tensor");
   m.def("swiglu(Tensor gate_up) -> Tensor");
   m.def("swiglu_backward(Tensor grad, Tensor gate_up) -> Tensor");
@@ -30,6 +40,10 @@ TORCH_LIBRARY(xtuner, m) {
       "float learning_rate, float beta1, float beta2, float epsilon, float weight_decay, int step, "
       "float gradient_scale) -> ()");
   m.def("squared_sum(Tensor x) -> Tensor");
+  m.def("router_scores(Tensor logits) -> (Tensor, Tensor)");
+  m.def("router_scores_backward(Tensor? grad, Tensor? sum_grad, Tensor scores) -> Tensor");
+  m.def("route_top_k(Tensor scores, int k) -> Tensor");
+  m.def("expert_order(Tensor experts, int expert_count) -> (Tensor, Tensor, Tensor, Tensor)");
   m.def("cross_entropy(Tensor logits, Tensor targets) -> (Tensor, Tensor)");
   m.def("cross_entropy_(Tensor(a!) logits, Tensor targets, Tensor weights, float z_loss) -> (Tensor, Tensor)");
   m.def("add_rows_(Tensor(a!) into, Tensor rows, Tensor indices) -> ()");

@@ -30,6 +30,17 @@ at::Tensor rotary(const at::Tensor &x, const at::Tensor &cosine, const at::Tenso
   return out.to(x.scalar_type());
 }
 
+std::tuple<at::Tensor, at::Tensor> add_rms_norm(const at::Tensor &x, const at::Tensor &residual,
+                                                const at::Tensor &weight, double epsilon) {
+  auto sum = x + residual;
+  return {sum, rms_norm(sum, weight, epsilon)};
+}
+
+at::Tensor norm_rotary(const at::Tensor &x, const at::Tensor &weight, double epsilon, const at::Tensor &cosine,
+                       const at::Tensor &sine, bool interleaved) {
+  return rotary(rms_norm(x, weight, epsilon), cosine, sine, interleaved);
+}
+
 at::Tensor swiglu(const at::Tensor &gate_up) {
   auto halves = gate_up.to(wide_type(gate_up)).chunk(2, -1);
   return (at::silu(halves[0]) * halves[1]).to(gate_up.scalar_type());
@@ -80,6 +91,25 @@ at::Tensor unpermute_rows(const at::Tensor &rows, const at::Tensor &weights, con
                    .view({row_of_slot.size(0), row_of_slot.size(1), rows.size(1)})
                    .to(wide_type(rows));
   return (slots * weights.unsqueeze(-1)).sum(1).to(rows.scalar_type());
+}
+
+std::tuple<at::Tensor, at::Tensor> router_scores(const at::Tensor &logits) {
+  return {at::softmax(logits, -1), at::logsumexp(logits, -1)};
+}
+
+at::Tensor route_top_k(const at::Tensor &scores, int64_t k) {
+  auto order = std::get<1>(at::sort(scores, /*stable=*/true, -1, /*descending=*/true));
+  return order.slice(-1, 0, k).contiguous();
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> expert_order(const at::Tensor &experts,
+                                                                        int64_t expert_count) {
+  auto flat = experts.flatten();
+  auto order = at::argsort(flat, /*stable=*/true, 0, /*descending=*/false);
+  auto row_of_slot = at::empty_like(order).scatter_(0, order, at::arange(order.numel(), order.options()));
+  auto counts = at::bincount(flat, {}, expert_count);
+  return {at::floor_divide(order, std::max<int64_t>(experts.size(1), 1)), row_of_slot.view(experts.sizes()), counts,
+          counts.cumsum(0)};
 }
 
 std::tuple<at::Tensor, at::Tensor> cross_entropy(const at::Tensor &logits, const at::Tensor &targets,

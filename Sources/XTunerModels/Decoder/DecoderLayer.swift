@@ -89,8 +89,8 @@ public final class DecoderLayer: Block {
     _ attention: Attention, _ norm: RMSNorm, _ dense: FeedForward
   ) -> Stage {
     Stage("feedForward", inputs: [.input, .attended], outputs: [.output]) { values, _, _ in
-      let hidden = values[0] + attention.output(values[1])
-      return [hidden + dense(norm(hidden))]
+      let (hidden, normalizedTD) = norm.adding(values[0], to: attention.output(values[1]))
+      return [hidden + dense(normalizedTD)]
     }
   }
 
@@ -101,11 +101,12 @@ public final class DecoderLayer: Block {
       "route", inputs: [.input, .attended],
       outputs: [.residual, .normalized, .mixingWeights, .scoreSums, .squaredLogSumExp]
     ) { values, context, record in
-      let hidden = values[0] + attention.output(values[1])
-      let normalizedTD = norm(hidden)
+      let (hidden, normalizedTD) = norm.adding(values[0], to: attention.output(values[1]))
       let routed = mixture.route(normalizedTD, context, record)
       return [
-        hidden, normalizedTD, routed.weightsTK, routed.scoreSumsE, routed.squaredLogSumExp,
+        hidden, normalizedTD, routed.weightsTK,
+        context.wantedSums.contains(.scoreSums) ? routed.scoreSumsE : nil,
+        context.wantedSums.contains(.squaredLogSumExp) ? routed.squaredLogSumExp : nil,
       ]
     }
     let dispatch = Stage(

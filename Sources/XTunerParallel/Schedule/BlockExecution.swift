@@ -10,7 +10,7 @@ public final class BlockExecution {
   private struct Tape {
     let inputs: [Tensor]
     /// The ends of the stage's graph, without memory.
-    let outputs: [Tensor]
+    let outputs: [Tensor?]
   }
 
   private enum Value {
@@ -112,15 +112,15 @@ public final class BlockExecution {
     if stage.travel == .fromExperts { record.localOffsetsE = journey.route?.offsetsIfKnown }
     let outputs = withGradientRecording(isRecorded) { stage.run(inputs, context, record) }
     // What travels is not kept where it came from, unless its own gradient needs it.
-    if isRecorded { tapes[index] = Tape(inputs: inputs, outputs: outputs.map { $0.graphEnd() }) }
-    let plain = outputs.map { $0.detached() }
+    if isRecorded { tapes[index] = Tape(inputs: inputs, outputs: outputs.map { $0?.graphEnd() }) }
+    let plain = outputs.map { $0?.detached() }
     if exchanges.isActive(stage.travel) {
-      let pending = exchanges.depart(stage.travel, plain, &journey)
+      let pending = exchanges.depart(stage.travel, plain.compactMap { $0 }, &journey)
       for (place, name) in stage.outputs.enumerated() {
         values[name] = .travelling(pending, index: place)
       }
     } else {
-      for (name, tensor) in zip(stage.outputs, plain) { values[name] = .here(tensor) }
+      for (name, tensor) in zip(stage.outputs, plain) { values[name] = tensor.map(Value.here) }
     }
   }
 
@@ -216,7 +216,8 @@ public final class BlockExecution {
     }
     var roots: [Tensor] = []
     var rootGradients: [Tensor?] = []
-    for (name, tensor) in zip(stage.outputs, tape.outputs) where tensor.requiresGradient {
+    for case (let name, let tensor?) in zip(stage.outputs, tape.outputs)
+    where tensor.requiresGradient {
       guard let gradient = try seeds[name] ?? gradient(name) else { continue }
       roots.append(tensor)
       rootGradients.append(gradient)

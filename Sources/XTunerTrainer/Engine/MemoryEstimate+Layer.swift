@@ -1,4 +1,5 @@
 import Torch
+import XTunerMoE
 import XTunerModels
 import XTunerNN
 import XTunerParallel
@@ -76,12 +77,12 @@ struct ImaginedLayer {
     func projected(_ part: String, _ width: Int) -> ImaginedTensor {
       ledger.linear(normalizedTD, byteCount: T * width * e, parameter(part, width * D))
     }
-    var query = projected("query", attention.querySize)
-    var key = projected("key", attention.keyValueSize)
+    let query = projected("query", attention.querySize)
+    let key = projected("key", attention.keyValueSize)
     let value = projected("value", attention.keyValueSize)
     if attention.normalizesQueryAndKey {
-      query = norm(query, width: headSize)
-      key = norm(key, width: headSize)
+      // Rotated in the same pass.
+      return [norm(query, width: headSize), norm(key, width: headSize), value]
     }
     return [ledger.rotary(query), ledger.rotary(key), value]
   }
@@ -95,13 +96,16 @@ struct ImaginedLayer {
       x, byteCount: P * heads * headSize * e, scores: P * heads, sampleShare: share)
   }
 
+  /// The sum and its norm are made by one operator: what is added is there until both are.
   private func afterAttention(_ input: ImaginedTensor, _ attended: ImaginedTensor)
-    -> ImaginedTensor
+    -> (hidden: ImaginedTensor, normalized: ImaginedTensor)
   {
-    ledger.sum(
-      input,
-      ledger.linear(
-        attended, byteCount: T * D * e, parameter("output", attention.querySize * D)))
+    let output = ledger.linear(
+      attended, byteCount: T * D * e, parameter("output", attention.querySize * D))
+    return withExtendedLifetime(output) {
+      let hidden = ledger.sum(input, output)
+      return (hidden, norm(hidden))
+    }
   }
 
   // MARK: Dense
@@ -117,8 +121,8 @@ struct ImaginedLayer {
     -> ImaginedTensor
   {
     guard case .dense(let width) = feedForward else { return input }
-    let hidden = afterAttention(input, attended)
-    return ledger.sum(hidden, gated(norm(hidden), "feedForward", width: width))
+    let (hidden, normalized) = afterAttention(input, attended)
+    return ledger.sum(hidden, gated(normalized, "feedForward", width: width))
   }
 
   // MARK: Experts
@@ -129,17 +133,15 @@ struct ImaginedLayer {
   ) -> [ImaginedTensor] {
     guard let experts else { return [] }
     let (E, K) = (experts.expertCount, experts.expertsPerToken)
-    let hidden = afterAttention(input, attended)
-    let normalized = norm(hidden)
+    let (hidden, normalized) = afterAttention(input, attended)
     let wide = e == 4 ? normalized : ledger.cast(normalized, byteCount: T * D * 4)
     var weight = parameter("router", E * D)
     weight.elementSize = 4
     weight.unit = e == 4 ? .dense : .float32
     let logits = ledger.linear(wide, byteCount: T * E * 4, weight)
     let scores = ledger.softmax(logits)
+    let logSumExp = ledger.tensor(T * 4)
     if record == nil {
-      // Values and indices of the best; the sorted order and its inverse; then what is kept.
-      _ = ledger.take(T * K * (4 + 8 + 16), \.working)
       record = ledger.take(T * K * 24 + E * 16, \.activations)
     }
     // Saves the scores for the gradient's shape.
@@ -148,11 +150,16 @@ struct ImaginedLayer {
       let total = ledger.take(T * 4, \.activations)
       weights = ledger.reduction(weights, byteCount: T * K * 4, saving: [weights.memory, total])
     }
-    let scoreSums = ledger.reduction(scores, byteCount: E * 4)
-    let logSumExp = ledger.reduction(
-      logits, byteCount: T * 4, saving: [logits.memory], savingResult: true)
-    let squared = ledger.reduction(logSumExp, byteCount: 4)
-    return [hidden, normalized, weights, scoreSums, squared]
+    // Sums that no loss reads are not made; none of them is read by a stage.
+    let wanted = setting.options.routerLoss.sums
+    var sums: [ImaginedTensor] = []
+    if wanted.contains(.scoreSums) {
+      sums.append(ledger.reduction(scores, byteCount: E * 4))
+    }
+    if wanted.contains(.squaredLogSumExp) {
+      sums.append(ledger.reduction(logSumExp, byteCount: 4, saving: [logSumExp.memory]))
+    }
+    return [hidden, normalized, weights] + sums
   }
 
   private func computeExperts(_ rows: ImaginedTensor) -> ImaginedTensor {

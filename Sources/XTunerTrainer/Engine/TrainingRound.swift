@@ -48,6 +48,7 @@ final class TrainingRound {
       let context = engine.model.makeContext(bounds: batch.bounds, tokens: batch.tokenRange)
       context.headSlice = (engine.mesh.sequence.index, engine.mesh.sequence.size)
       context.forcedRouting = engine.options.forcedRouting
+      if isTraining { context.wantedSums = engine.options.routerLoss.sums }
       return context
     }
     hidden = Array(repeating: nil, count: batches.count)
