@@ -22,7 +22,7 @@ import Torch
       for _ in 0..<50 { precondition(step() == first) }
       precondition(Torch.arenaByteCounts.kept == kept, "no step takes more than the first")
       precondition(Torch.arenaByteCounts.used == 0, "everything is given back")
-      precondition(before.sum(dims: [0]).item() == 1 << 20, "older tensors stay")
+      precondition(before.sum(dims: [0]).item() == 1_048_576, "older tensors stay")
     }
   }
 

@@ -52,7 +52,7 @@ import Torch
 
   @Test func notANumberStaysInItsRowAndColumn() {
     let x = Tensor.ones([33, 7], dtype: .bfloat16)
-    x.narrowed(dim: 0, start: 5, length: 1).fill(.nan)
+    x.narrowed(dim: 0, start: 5, length: 1).fill(.real(.nan))
     let y = Tensor.linear(x, weight: Tensor.ones([50, 7], dtype: .bfloat16)).floats()
     for (index, value) in y.enumerated() { #expect(value.isNaN == (index / 50 == 5)) }
   }
