@@ -4,7 +4,7 @@ package import ArgumentParser
 package struct BenchCommand: ParsableCommand {
   package static let configuration = CommandConfiguration(
     commandName: "bench",
-    abstract: "Measures training steps, matrix products, tokenizers and file loading.",
+    abstract: "Measures training steps, the machine's limits, and the ways of data.",
     discussion: """
       EXAMPLES:
         xtuner bench step --json
@@ -12,7 +12,7 @@ package struct BenchCommand: ParsableCommand {
       """,
     subcommands: [
       BenchStepCommand.self, BenchGemmCommand.self, BenchTokenizeCommand.self,
-      BenchLoadCommand.self,
+      BenchLoadCommand.self, BenchPackCommand.self, BenchReadCommand.self,
     ])
 
   package init() {}
@@ -22,10 +22,13 @@ package struct BenchCommand: ParsableCommand {
 package struct BenchGemmCommand: EngineCommand {
   package static let configuration = CommandConfiguration(
     commandName: "gemm",
-    abstract: "Measures dense matrix products in bf16 and f32 at the shapes of a training step.",
+    abstract: "Measures the machine's limits: matrix products, attention, memory bandwidth.",
     discussion: """
       The shapes are those of bench step's model: forward, input gradient (dx) and weight gradient \
-      (dw) of each projection. A rate is the best of many repetitions, 2 FLOP a multiply-add.
+      (dw) of each projection; our grouped products and attention; copying, adding to and reading \
+      memory. A rate is the best of many repetitions, 2 FLOP a multiply-add. The roofline is the \
+      tokens/s of a step in which every product runs at the rate of its shape, attention at that \
+      of its tiles, the optimizer at memory speed, and nothing else takes time.
 
       EXAMPLES:
         xtuner bench gemm

@@ -14,6 +14,7 @@ package struct BenchStepCommand: EngineCommand {
       EXAMPLES:
         xtuner bench step
         xtuner bench step --seq 8192 --steps 5 --json
+        xtuner bench step --profile
         SEQ=2048 STEPS=11 xtuner bench step --json
       """)
 
@@ -75,6 +76,15 @@ package struct BenchStepCommand: EngineCommand {
 
   @Option(help: "Layers whose activations are computed again in the backward pass.")
   package var recompute = 0
+
+  @Flag(
+    help: "Run three more steps and print a table of their operations, their rates and limits.")
+  package var profile = false
+
+  @Flag(
+    name: .customLong("profile-shapes"),
+    help: "As --profile, with a line for each operation and input shapes.")
+  package var profilesShapes = false
 
   @Flag(help: "Print one JSON object, with the keys of the other engines' scripts.")
   package var json = false

@@ -32,4 +32,6 @@ package enum EngineRequest {
   case benchGemm(BenchGemmCommand)
   case benchTokenize(BenchTokenizeCommand)
   case benchLoad(BenchLoadCommand)
+  case benchPack(BenchPackCommand)
+  case benchRead(BenchReadCommand)
 }

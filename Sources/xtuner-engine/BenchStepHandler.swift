@@ -77,7 +77,7 @@ struct BenchStepHandler {
       report("warm \(index)", step, others: nil)
     }
     MachineLoad.waitUntilQuiet(limit: Self.quietLimit, patience: 60)
-    var peak = matrixProductPeak()
+    var peak = MachineLimits.matrixProductPeak()
     var lastStep: Step?
     while cleanSteps.count < stepCount && cleanSteps.count + dirtyCount < 4 * stepCount {
       let load = MachineLoad.now()
@@ -88,9 +88,20 @@ struct BenchStepHandler {
       report("step", step, others: others)
     }
     MachineLoad.waitUntilQuiet(limit: Self.quietLimit, patience: 30)
-    peak = max(peak, matrixProductPeak())
+    peak = max(peak, MachineLimits.matrixProductPeak())
     let used = cleanSteps.isEmpty ? [lastStep].compactMap { $0 } : cleanSteps
     printResult(used, peak: peak)
+    guard command.profile || command.profilesShapes else { return }
+    let stepCount = 3
+    let clock = ContinuousClock()
+    let start = clock.now
+    let (_, profile) = try OperationProfile.record(byShape: command.profilesShapes) {
+      for _ in 0..<stepCount { _ = try runStep() }
+    }
+    StepProfileReport(
+      profile: profile, stepCount: stepCount, seconds: (clock.now - start).seconds,
+      productPeak: peak, bandwidth: MachineLimits.bandwidth().update, writesJSON: command.json
+    ).write()
   }
 
   /// One step on fresh tokens: gradients, norm, clipping, update.
@@ -113,27 +124,6 @@ struct BenchStepHandler {
       total: (end - start).seconds, forward: gradientSeconds - measured.backwardSeconds,
       backward: measured.backwardSeconds, optimizer: (end - turn).seconds,
       system: MachineLoad.systemSeconds() - system)
-  }
-
-  /// The best rate of 2048-cubed bfloat16 matrix products, FLOP/s: 8 rounds of 5.
-  private func matrixProductPeak() -> Double {
-    withoutGradients {
-      let (size, roundCount, productCount) = (2048, 8, 5)
-      let generator = Generator(seed: 0)
-      let a = Tensor.randomNormal([size, size], generator: generator, dtype: .float32)
-        .to(.bfloat16)
-      let b = Tensor.randomNormal([size, size], generator: generator, dtype: .float32)
-        .to(.bfloat16)
-      _ = a.matrixProduct(b)
-      let operations = 2 * Double(size) * Double(size) * Double(size) * Double(productCount)
-      let rates = (0..<roundCount).map { _ in
-        let elapsed = ContinuousClock().measure {
-          for _ in 0..<productCount { _ = a.matrixProduct(b) }
-        }
-        return operations / elapsed.seconds
-      }
-      return rates.max() ?? 0
-    }
   }
 
   // MARK: Output

@@ -54,6 +54,8 @@ enum XTunerEngine {
     case .benchGemm(let command): BenchGemmHandler.run(command)
     case .benchTokenize(let command): try BenchTokenizeHandler.run(command)
     case .benchLoad(let command): try BenchLoadHandler.run(command)
+    case .benchPack(let command): try BenchPackHandler.run(command)
+    case .benchRead(let command): try BenchReadHandler.run(command)
     }
     return .success
   }

@@ -101,6 +101,7 @@ import Testing
     ("tokenizer encode --tokenizer t --text a", "tokenizerEncode"),
     ("tokenizer info t", "tokenizerInfo"), ("demo --threads 3", "demo"),
     ("bench step", "benchStep"), ("bench gemm", "benchGemm"), ("bench load f", "benchLoad"),
+    ("bench pack", "benchPack"), ("bench read f", "benchRead"),
     ("bench tokenize --tokenizer t --input f", "benchTokenize"),
   ])
   func everyCommandReachesTheEngine(line: String, name: String) throws {

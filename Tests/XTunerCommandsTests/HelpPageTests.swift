@@ -30,7 +30,7 @@ import Testing
     let promised = [
       "train", "config check", "config show", "config schema", "data inspect", "data stats",
       "probe", "generate", "export", "bench step", "bench gemm", "bench tokenize", "bench load",
-      "info",
+      "bench pack", "bench read", "info",
     ]
     #expect(promised.filter { !names.contains($0) } == [])
   }

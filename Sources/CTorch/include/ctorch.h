@@ -123,6 +123,35 @@ const char *ct_torch_version(void);
 const char *ct_cpu_capability(void);
 bool ct_has_bf16_hardware(void);
 
+// ---- Profiles: which operators this thread calls, see profile.cpp. Nothing is paid while none is on.
+
+typedef struct ct_profile ct_profile;
+/// One operator, or one with its input shapes: `seconds` without and `total_seconds` with the operators it
+/// calls; flops 0 where unknown; bytes of inputs and outputs, each once.
+typedef struct CTOperation {
+  const char *name;
+  const char *shapes;
+  int64_t calls;
+  double seconds;
+  double total_seconds;
+  double flops;
+  double bytes;
+} CTOperation;
+/// Tensor memory taken on the thread: blocks, their bytes, and the most beyond what was held at the start.
+typedef struct CTProfileMemory {
+  int64_t allocations;
+  int64_t bytes;
+  int64_t peak_bytes;
+} CTProfileMemory;
+/// Starts the only profile of this thread; to be stopped on the same thread.
+CTStatus ct_profile_start(bool by_shape, ct_profile *_Nullable *_Nonnull out);
+CTStatus ct_profile_stop(ct_profile *profile);
+size_t ct_profile_operation_count(const ct_profile *profile);
+/// The texts live as long as the profile.
+CTOperation ct_profile_operation(const ct_profile *profile, size_t index);
+CTProfileMemory ct_profile_memory(const ct_profile *profile);
+void ct_profile_free(ct_profile *profile);
+
 // ---- Operators of our own, `xtuner::`. Every CPU kernel has a composite reference.
 
 /// y = weight * x / sqrt(mean(x^2) + epsilon) over the last dimension. x: [..., D], weight: [D].

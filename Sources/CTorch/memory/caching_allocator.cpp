@@ -41,7 +41,11 @@ class CachingAllocator final : public c10::Allocator {
     }
     TORCH_CHECK_WITH(OutOfMemoryError, data != nullptr || byte_count == 0, "the system has no ", byte_count,
                      " bytes of memory for a tensor, beside the ", arena->kept_bytes(), " that tensors have or had");
-    return {data, data, &release, c10::Device(c10::DeviceType::CPU)};
+    c10::Device cpu(c10::DeviceType::CPU);
+    if (c10::memoryProfilingEnabled())
+      c10::reportMemoryUsageToProfiler(data, static_cast<int64_t>(byte_count), arena->used_bytes(),
+                                       arena->kept_bytes(), cpu);
+    return {data, data, &release, cpu};
   }
 
   c10::DeleterFnPtr raw_deleter() const override { return &release; }

@@ -50,10 +50,12 @@ extension JSONValue {
 }
 
 /// A recursive-descent parser over bytes that the caller keeps alive.
-private struct JSONParser {
+struct JSONParser {
   let bytes: UnsafeBufferPointer<UInt8>
   let maximumDepth: Int
   var position = 0
+  /// The string that is being read, where it has escapes.
+  var scratch: [UInt8] = []
 
   init(bytes: UnsafeBufferPointer<UInt8>, maximumDepth: Int) {
     self.bytes = bytes
@@ -181,100 +183,6 @@ private struct JSONParser {
   }
 }
 
-// MARK: - Strings
-
-extension JSONParser {
-  /// Reads a string from its opening quote to behind its closing quote.
-  private mutating func parseString() throws(JSONError) -> String {
-    let open = position
-    position += 1
-    let start = position
-    skipPlainText()
-    if position < bytes.count, bytes[position] == UInt8(ascii: "\"") {
-      let text = try validText(start..<position)
-      position += 1
-      return text
-    }
-    var text = try validText(start..<position)
-    while true {
-      guard position < bytes.count else {
-        throw failure("the string that starts here has no closing quote", at: open)
-      }
-      switch bytes[position] {
-      case UInt8(ascii: "\""):
-        position += 1
-        return text
-      case UInt8(ascii: "\\"): text.unicodeScalars.append(try parseEscape())
-      case 0..<0x20: throw failure("a control character in a string must be written as an escape")
-      default:
-        let runStart = position
-        skipPlainText()
-        text += try validText(runStart..<position)
-      }
-    }
-  }
-
-  /// Moves to the next quote, backslash or control character.
-  private mutating func skipPlainText() {
-    while position < bytes.count {
-      let byte = bytes[position]
-      if byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") || byte < 0x20 { return }
-      position += 1
-    }
-  }
-
-  private func validText(_ range: Range<Int>) throws(JSONError) -> String {
-    guard let text = String(validating: bytes[range], as: UTF8.self) else {
-      throw failure("the string is not valid UTF-8", at: range.lowerBound)
-    }
-    return text
-  }
-
-  private mutating func parseEscape() throws(JSONError) -> Unicode.Scalar {
-    let start = position
-    position += 1
-    guard position < bytes.count else { throw failure("the text ends inside an escape") }
-    let byte = bytes[position]
-    position += 1
-    switch byte {
-    case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): return Unicode.Scalar(byte)
-    case UInt8(ascii: "b"): return "\u{08}"
-    case UInt8(ascii: "f"): return "\u{0C}"
-    case UInt8(ascii: "n"): return "\n"
-    case UInt8(ascii: "r"): return "\r"
-    case UInt8(ascii: "t"): return "\t"
-    case UInt8(ascii: "u"): return try parseUnicodeEscape(start: start)
-    default: throw failure("unknown escape", at: start)
-    }
-  }
-
-  private mutating func parseUnicodeEscape(start: Int) throws(JSONError) -> Unicode.Scalar {
-    let first = try parseFourHexDigits()
-    if let scalar = Unicode.Scalar(first) { return scalar }
-    let isHighSurrogate = (0xD800..<0xDC00).contains(first)
-    guard isHighSurrogate, take(UInt8(ascii: "\\")), take(UInt8(ascii: "u")) else {
-      throw failure("half of a surrogate pair stands alone", at: start)
-    }
-    let second = try parseFourHexDigits()
-    guard (0xDC00..<0xE000).contains(second),
-      let scalar = Unicode.Scalar(0x10000 + (first - 0xD800) << 10 + (second - 0xDC00))
-    else { throw failure("half of a surrogate pair stands alone", at: start) }
-    return scalar
-  }
-
-  private mutating func parseFourHexDigits() throws(JSONError) -> UInt32 {
-    var value: UInt32 = 0
-    for _ in 0..<4 {
-      guard position < bytes.count,
-        let digit = Character(Unicode.Scalar(bytes[position])).hexDigitValue
-      else { throw failure("expected four hexadecimal digits after \\u") }
-      value = value << 4 + UInt32(digit)
-      position += 1
-    }
-    return value
-  }
-}
-
 // MARK: - Helpers
 
 extension JSONParser {
@@ -287,7 +195,7 @@ extension JSONParser {
     }
   }
 
-  private mutating func take(_ byte: UInt8) -> Bool {
+  mutating func take(_ byte: UInt8) -> Bool {
     guard position < bytes.count, bytes[position] == byte else { return false }
     position += 1
     return true
@@ -308,7 +216,7 @@ extension JSONParser {
     return text.count > limit ? "\"\(text.prefix(limit))...\"" : "\"\(text)\""
   }
 
-  private func failure(_ message: String, at offset: Int? = nil) -> JSONError {
+  func failure(_ message: String, at offset: Int? = nil) -> JSONError {
     let offset = offset ?? position
     let before = bytes[..<offset]
     let line = before.reduce(1) { $1 == 0x0A ? $0 + 1 : $0 }

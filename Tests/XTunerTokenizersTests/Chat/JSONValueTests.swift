@@ -60,6 +60,32 @@ struct JSONValueTests {
     #expect(error?.message == "the string is not valid UTF-8")
   }
 
+  /// Eight bytes are looked at together: what ends a run of text is found at each place in them.
+  @Test(arguments: 0..<19)
+  func findsTheEndOfTextAtEveryPlace(length: Int) throws {
+    let plain = String("\u{7F}!#[]^~ \u{E9}\u{20AC}abcdefghijklmnop".prefix(length))
+    #expect(try JSONValue(parsing: "\"\(plain)\"") == .string(plain))
+    #expect(try JSONValue(parsing: "\"\(plain)\\n\(plain)\"") == .string("\(plain)\n\(plain)"))
+    #expect(
+      try JSONValue(parsing: "\"\(plain)\\u20ac\\ud83d\\ude00\(plain)\"")
+        == .string("\(plain)\u{20AC}\u{1F600}\(plain)"))
+    let column = plain.utf8.count + 2
+    for broken in ["\"\(plain)\u{1F}\"", "\"\(plain)\\q\(plain)\""] {
+      let error = #expect(throws: JSONError.self) { try JSONValue(parsing: broken) }
+      #expect(error?.column == column, "\(broken)")
+    }
+  }
+
+  @Test func refusesInvalidUTF8BetweenEscapes() {
+    for broken: [UInt8] in [[0xC3], [0xFF], [0xE2, 0x82]] {
+      let bytes = Array("\"a\\nb".utf8) + broken + Array("\\tc\"".utf8)
+      let error = #expect(throws: JSONError.self) {
+        try bytes.withUnsafeBufferPointer { try JSONValue(parsing: $0) }
+      }
+      #expect(error?.message == "the string is not valid UTF-8")
+    }
+  }
+
   @Test func limitsTheDepth() throws {
     let deep = String(repeating: "[", count: 100_000)
     let error = #expect(throws: JSONError.self) { try JSONValue(parsing: deep) }
