@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <ATen/ops/empty.h>
+#include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/from_blob.h>
 #include <cpuinfo.h>
 #include <torch/version.h>
@@ -11,6 +12,7 @@
 #include <mutex>
 
 #include "bridge.h"
+#include "operators/parallel.h"
 
 namespace ctorch {
 std::atomic<int64_t> live_handles{0};
@@ -122,6 +124,15 @@ CTStatus ct_generator_create(CTDevice device, uint64_t seed, ct_generator **out)
   });
 }
 void ct_generator_free(ct_generator *generator) { delete generator; }
+CTStatus ct_fill_normal(ct_tensor *const *tensors, const uint64_t *seeds, int64_t count, double mean,
+                        double deviation) {
+  return guarded([&] {
+    xtuner::parallel_items(count, at::get_num_threads(), [&](int64_t i) {
+      at::AutoDispatchBelowADInplaceOrView below;  // state of the thread
+      tensors[i]->value.normal_(mean, deviation, at::make_generator<at::CPUGeneratorImpl>(seeds[i]));
+    });
+  });
+}
 CTStatus ct_generator_get_state(ct_generator *generator, ct_tensor **out) {
   return guarded([&] { *out = new ct_tensor{generator->value.get_state()}; });
 }

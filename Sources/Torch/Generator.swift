@@ -21,3 +21,19 @@ public final class Generator {
     ct_generator_free(handle)
   }
 }
+
+extension Tensor {
+  /// Fills CPU tensors with normal numbers, each with those of `Generator(seed:)` of its own seed, on
+  /// all threads: the numbers do not depend on how many there are.
+  public static func fillNormal(
+    _ tensors: [Tensor], seeds: [UInt64], mean: Double = 0, standardDeviation: Double
+  ) {
+    precondition(tensors.count == seeds.count, "\(tensors.count) tensors, \(seeds.count) seeds")
+    withHandles(tensors) { handles in
+      torchCall("fillNormal") {
+        ct_fill_normal(
+          handles.base, seeds, Int64(handles.count), mean, standardDeviation)
+      }
+    }
+  }
+}

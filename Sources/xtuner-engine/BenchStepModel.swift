@@ -92,7 +92,9 @@ struct BenchStepModel {
     let parameters = Dictionary(
       uniqueKeysWithValues: prepared.model.parameters.map { ($0.name, $0) })
     withoutGradients {
-      for (index, name) in parameterNames.enumerated() {
+      var drawn: [(target: Tensor, numbers: Tensor, seed: UInt64)] = []
+      let names = parameterNames
+      for (index, name) in names.enumerated() {
         guard let parameter = parameters[name] else {
           preconditionFailure("the benchmark model has no parameter \(name)")
         }
@@ -101,10 +103,16 @@ struct BenchStepModel {
           target.fill(1)
           continue
         }
-        let numbers = Tensor.randomNormal(
-          parameter.shape, generator: Generator(seed: UInt64(index)), dtype: .float32)
-        numbers.scale(by: .real(index == 0 ? embeddingDeviation : 0.02))
-        target.copy(from: numbers.to(.bfloat16))
+        drawn.append((target, Tensor.empty(parameter.shape, dtype: .float32), UInt64(index)))
+        if drawn.count == Torch.threadCount || index + 1 == names.count {
+          Tensor.fillNormal(
+            drawn.map(\.numbers), seeds: drawn.map(\.seed), standardDeviation: 1)
+          for (target, numbers, seed) in drawn {
+            numbers.scale(by: .real(seed == 0 ? embeddingDeviation : 0.02))
+            target.copy(from: numbers.to(.bfloat16))
+          }
+          drawn = []
+        }
       }
     }
     prepared.units.publish()

@@ -102,6 +102,9 @@ bool ct_grad_mode_get(void);
 
 CTStatus ct_generator_create(CTDevice device, uint64_t seed, ct_generator *_Nullable *_Nonnull out);
 void ct_generator_free(ct_generator *generator);
+/// Fills each tensor with normal numbers of a generator of its own, on all threads.
+CTStatus ct_fill_normal(ct_tensor *const _Nonnull *_Nonnull tensors, const uint64_t *seeds, int64_t count, double mean,
+                        double deviation);
 /// The state as a uint8 tensor, and back.
 CTStatus ct_generator_get_state(ct_generator *generator, ct_tensor *_Nullable *_Nonnull out);
 CTStatus ct_generator_set_state(ct_generator *generator, ct_tensor *state);

@@ -43,15 +43,13 @@ class CachingAllocator final : public c10::Allocator {
                      " bytes of memory for a tensor, beside the ", arena->kept_bytes(), " that tensors have or had");
     c10::Device cpu(c10::DeviceType::CPU);
     if (c10::memoryProfilingEnabled())
-      c10::reportMemoryUsageToProfiler(data, static_cast<int64_t>(byte_count), arena->used_bytes(),
-                                       arena->kept_bytes(), cpu);
+      c10::reportMemoryUsageToProfiler(data, static_cast<int64_t>(byte_count), arena->used_bytes(), arena->kept_bytes(),
+                                       cpu);
     return {data, data, &release, cpu};
   }
 
   c10::DeleterFnPtr raw_deleter() const override { return &release; }
-  void copy_data(void *to, const void *from, size_t byte_count) const override {
-    std::memcpy(to, from, byte_count);
-  }
+  void copy_data(void *to, const void *from, size_t byte_count) const override { std::memcpy(to, from, byte_count); }
 };
 
 size_t system_memory() {

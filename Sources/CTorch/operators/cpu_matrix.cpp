@@ -61,9 +61,20 @@ Tensor grouped_linear(const Tensor &x, const Tensor &weight, const Tensor &offse
   auto y = at::empty({x.size(0), weight.size(1)}, x.options());
   if (takes_own_products(x, mean_rows(x, weight))) {
     auto w = weight.contiguous();
+    auto rows = x.contiguous();
+    int64_t inputs = w.size(2), outputs = w.size(1);
+    auto from = rows.const_data_ptr<c10::BFloat16>(), matrix = w.const_data_ptr<c10::BFloat16>();
+    auto to = y.mutable_data_ptr<c10::BFloat16>();
     std::vector<Bf16Product> products;
     for (int64_t e = 0, begin = 0; e < weight.size(0); begin = ends[e++])
-      products.push_back(product_of(x.slice(0, begin, ends[e]), w[e].t(), y.slice(0, begin, ends[e])));
+      products.push_back({ends[e] - begin,
+                          outputs,
+                          inputs,
+                          {from + begin * inputs, inputs, false},
+                          {matrix + e * outputs * inputs, inputs, true},
+                          to + begin * outputs,
+                          nullptr,
+                          outputs});
     multiply(products);
     return y;
   }
@@ -95,11 +106,24 @@ std::tuple<Tensor, Tensor> grouped_linear_backward(const Tensor &grad, const Ten
   auto dw = at::empty(weight.sizes(), weight.options());
   if (takes_own_products(x, mean_rows(x, weight))) {
     auto w = weight.contiguous();
+    int64_t inputs = w.size(2), outputs = w.size(1);
+    auto gradients = grad.const_data_ptr<c10::BFloat16>(), rows = x.const_data_ptr<c10::BFloat16>(),
+         matrix = w.const_data_ptr<c10::BFloat16>();
+    auto to_x = dx.mutable_data_ptr<c10::BFloat16>(), to_w = dw.mutable_data_ptr<c10::BFloat16>();
     std::vector<Bf16Product> products;
     for (int64_t e = 0, begin = 0; e < weight.size(0); begin = ends[e++]) {
-      auto xe = x.slice(0, begin, ends[e]), ge = grad.slice(0, begin, ends[e]);
-      products.push_back(product_of(ge, w[e], dx.slice(0, begin, ends[e])));
-      products.push_back(product_of(ge.t(), xe, dw[e]));
+      auto g = gradients + begin * outputs, in = rows + begin * inputs;
+      int64_t count = ends[e] - begin, place = e * outputs * inputs;
+      products.push_back({count,
+                          inputs,
+                          outputs,
+                          {g, outputs, false},
+                          {matrix + place, inputs, false},
+                          to_x + begin * inputs,
+                          nullptr,
+                          inputs});
+      products.push_back(
+          {outputs, inputs, count, {g, outputs, true}, {in, inputs, false}, to_w + place, nullptr, inputs});
     }
     multiply(products);
     return {dx, dw};

@@ -62,8 +62,8 @@ inline void pack_panel_transposed(const c10::BFloat16 *b, int64_t stride, int64_
       __mmask32 mask = count == 32 ? ~__mmask32(0) : (__mmask32(1) << count) - 1;
       __m512i rows[16];
       for (int64_t c = 0; c < kLanes; ++c)
-        rows[c] = i + c < columns ? _mm512_maskz_loadu_epi16(mask, b + (i + c) * stride + first)
-                                  : _mm512_setzero_si512();
+        rows[c] =
+            i + c < columns ? _mm512_maskz_loadu_epi16(mask, b + (i + c) * stride + first) : _mm512_setzero_si512();
       transpose(rows);
       Pair *place = out + first / 2 * kPanel + i;
       for (int64_t pair = 0; pair < (count + 1) / 2; ++pair) _mm512_storeu_si512(place + pair * kPanel, rows[pair]);
@@ -82,10 +82,16 @@ inline void pack_rows(const Bf16Matrix &a, int64_t rows, int64_t k, Pair *out) {
       }
     return;
   }
-  // A cache line of A, 32 rows, at a time: panels are too far apart to write to all of them in turn.
+  // A cache line of A, 32 rows, at a time: panels are too far apart to write to all of them in turn. The
+  // lines are too far apart for the processor to see where they lead.
+  constexpr int64_t kAhead = 12;
   for (int64_t first = 0; first < rows; first += 2 * kLanes)
     for (int64_t pair = 0; pair < pairs; ++pair) {
       const c10::BFloat16 *low = a.data + 2 * pair * a.stride, *high = 2 * pair + 1 < k ? low + a.stride : nullptr;
+      if (pair + kAhead < pairs) {
+        __builtin_prefetch(low + 2 * kAhead * a.stride + first);
+        __builtin_prefetch(low + (2 * kAhead + 1) * a.stride + first);
+      }
       for (int64_t r = first; r < std::min(rows, first + 2 * kLanes); r += kLanes) {
         __m512i v = interleaved(low + r, high ? high + r : nullptr, first_lanes(rows - r));
         Pair *place = out + (r / kTileRows * pairs + pair) * kTileRows;
@@ -202,4 +208,13 @@ inline void multiply_panel(int64_t rows, int64_t k, const Bf16Matrix &a, const P
     else
       function(pairs, a.data + r * a.stride, a.stride, 2, panel, here, columns);
   }
+}
+
+/// Rounds `rows` rows of sums to bfloat16.
+inline void narrow(const float *sums, int64_t sums_stride, c10::BFloat16 *out, int64_t stride, int64_t rows,
+                   int64_t columns) {
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t i = 0; i < columns; i += kLanes)
+      _mm256_mask_storeu_epi16(out + r * stride + i, first_lanes(columns - i),
+                               (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(sums + r * sums_stride + i)));
 }

@@ -2,7 +2,7 @@ import Torch
 import XTunerNN
 
 extension FlatUnit {
-  /// Elements that are drawn at once: the most that is in memory beside the own part.
+  /// Elements that a thread draws at once: the most that is in memory for it beside the own part.
   static let drawCount = 1 << 20
 
   /// Draws first weights: a function of the seed and the parameter's name alone.
@@ -38,6 +38,19 @@ extension FlatUnit {
     let partSize = parameter.elementCount / max(partCount, 1)
     var position = run.global
     let end = run.global + run.count
+    var blocks: [(numbers: Tensor, seed: UInt64, first: Int, range: Range<Int>)] = []
+    func fill() {
+      Tensor.fillNormal(
+        blocks.map(\.numbers), seeds: blocks.map(\.seed), standardDeviation: standardDeviation)
+      for block in blocks {
+        target.narrowed(
+          dim: 0, start: block.range.lowerBound - run.global, length: block.range.count
+        ).copy(
+          from: block.numbers.narrowed(
+            dim: 0, start: block.range.lowerBound - block.first, length: block.range.count))
+      }
+      blocks = []
+    }
     while position < end {
       let part = position / partSize
       let block = position % partSize / Self.drawCount
@@ -45,15 +58,15 @@ extension FlatUnit {
       let count = min(Self.drawCount, (part + 1) * partSize - start)
       var name = isExpert ? "\(parameter.name).\(part)" : parameter.name
       if block > 0 { name += "#\(block)" }
-      let numbers = Tensor.empty([count], dtype: .float32)
-      numbers.fillNormal(
-        mean: 0, standardDeviation: standardDeviation,
-        generator: Generator(seed: Self.seed(seed, name: name)))
-      let taken = min(start + count, end) - position
-      target.narrowed(dim: 0, start: position - run.global, length: taken)
-        .copy(from: numbers.narrowed(dim: 0, start: position - start, length: taken))
-      position += taken
+      let next = min(start + count, end)
+      blocks.append(
+        (
+          Tensor.empty([count], dtype: .float32), Self.seed(seed, name: name), start, position..<next
+        ))
+      position = next
+      if blocks.count == Torch.threadCount { fill() }
     }
+    fill()
   }
 
   /// FNV-1a over the name, mixed with the run's seed by SplitMix64's finaliser.
