@@ -59,6 +59,13 @@ double flops_of(const std::string &name, const Inputs &in) {
     return 2 * size(in, first, 0) * size(in, first, 1) * size(in, first + 1, 1);
   }
   if (name == "aten::bmm") return 2 * size(in, 0, 0) * size(in, 0, 1) * size(in, 0, 2) * size(in, 1, 2);
+  if (name == "xtuner::product") return 2 * size(in, 0, 0) * size(in, 0, 1) * size(in, 1, 1);
+  if (name == "xtuner::add_product_") return 2 * size(in, 1, 0) * size(in, 1, 1) * size(in, 2, 1);
+  // x [..., K], weight [N, K]; the backward has the gradient first and is told which products are wanted.
+  auto elements = [&](size_t index) { return static_cast<double>(in[index].toTensor().numel()); };
+  if (name == "xtuner::linear") return 2 * elements(0) * size(in, 1, 0);
+  if (name == "xtuner::linear_backward")
+    return 2 * elements(1) * size(in, 2, 0) * (double(in[3].toBool()) + double(in[4].toBool()));
   // x [R, K], weight [E, N, K]; the backward has the gradient first and computes two products.
   if (name == "xtuner::grouped_linear") return 2 * size(in, 0, 0) * size(in, 0, 1) * size(in, 1, 1);
   if (name == "xtuner::grouped_linear_backward") return 4 * size(in, 1, 0) * size(in, 1, 1) * size(in, 2, 1);

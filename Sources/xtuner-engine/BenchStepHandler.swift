@@ -132,7 +132,8 @@ struct BenchStepHandler {
     var line = "xtuner \(label) \(Self.text(step.total)) s"
     line += " fwd \(Self.text(step.forward)) bwd \(Self.text(step.backward))"
     line += " opt \(Self.text(step.optimizer)) sys \(Self.text(step.system))"
-    line += " loss \(Self.text(losses.last ?? .nan)) gnorm \(Self.text(norms.last ?? .nan))"
+    line +=
+      " loss \(String(format: "%.5f", losses.last ?? .nan)) gnorm \(Self.text(norms.last ?? .nan))"
     if let others {
       line += " others \(Self.text(others))\(others < Self.quietLimit ? "" : " DIRTY")"
     }

@@ -1,7 +1,9 @@
 import Testing
 import Torch
 
-/// Tensors whose memory is kept. In a process of its own, since the allocator is the process's.
+/// Tensors whose memory is kept.
+///
+/// Each in a process of its own, since the allocator is the process's.
 @Suite struct ArenaTests {
   @Test func memoryIsTakenAgain() async {
     await #expect(processExitsWith: .success) {

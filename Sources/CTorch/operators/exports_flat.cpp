@@ -29,8 +29,8 @@ CTStatus ct_add_rows(ct_tensor *into, ct_tensor *rows, ct_tensor *indices) {
 
 CTStatus ct_product(ct_tensor *a, ct_tensor *b, ct_tensor **out) {
   return guarded([&] {
-    *out = new ct_tensor{
-        call<at::Tensor(const at::Tensor &, const at::Tensor &)>("xtuner::product", a->value, b->value)};
+    *out =
+        new ct_tensor{call<at::Tensor(const at::Tensor &, const at::Tensor &)>("xtuner::product", a->value, b->value)};
   });
 }
 

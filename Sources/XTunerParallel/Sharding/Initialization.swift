@@ -61,7 +61,8 @@ extension FlatUnit {
       let next = min(start + count, end)
       blocks.append(
         (
-          Tensor.empty([count], dtype: .float32), Self.seed(seed, name: name), start, position..<next
+          Tensor.empty([count], dtype: .float32), Self.seed(seed, name: name), start,
+          position..<next
         ))
       position = next
       if blocks.count == Torch.threadCount { fill() }
