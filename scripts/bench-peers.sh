@@ -6,7 +6,8 @@
 #   --rounds N         rounds; each runs every peer once, ours before each (default 3)
 #   --lengths LIST     tokens of the pack, such as 2048,8192 (default 2048)
 #   --peers LIST       default all: transformers-eager, transformers-grouped, transformers-compiled,
-#                      torchtitan-eager, torchtitan-compiled, torchtitan-chunked
+#                      torchtitan-eager, torchtitan-compiled, torchtitan-chunked, and on a model
+#                      without experts transformers-dense, transformers-dense-compiled
 #   --steps N          measured steps a run (default 11; 5 above 4096 tokens)
 #   --threads N        threads of all programs (default: all cores)
 #   --wrap COMMAND     runs every program under COMMAND, such as "numactl -C 0-7"
@@ -24,6 +25,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
 peers=benchmarks/peers
 all=transformers-eager,transformers-grouped,transformers-compiled,torchtitan-eager,torchtitan-compiled,torchtitan-chunked
+all+=,transformers-dense,transformers-dense-compiled
 
 fail() { echo "error: $*" >&2; exit 1; }
 number() { [[ $2 =~ ^[1-9][0-9]*$ ]] || fail "$1 takes a number of at least 1, not '$2'"; }
@@ -110,10 +112,20 @@ x = json.loads(sys.stdin.read())
 print(x["name"] + (": %.0f tokens/s" % x["tok_s"] if "tok_s" in x else ""))' >&2
 }
 
-ours() { one xtuner "${plain[@]}" "$xtuner" bench step --seq "$1" --steps "$2" --threads "$threads" --json; }
+# ours PEER LENGTH STEPS: the model that the peer runs.
+ours() {
+  local name=xtuner sizes=()
+  if [[ $1 == *-dense* ]]; then
+    name=xtuner-dense sizes=(--dense-size 2304 --hidden 768 --layers 12 --heads 12 --kv-heads 4)
+  fi
+  one $name "${plain[@]}" "$xtuner" bench step --seq "$2" --steps "$3" --threads "$threads" --json \
+    ${sizes[@]+"${sizes[@]}"}
+}
 peer() {
-  local script model mode
+  local script model mode dense=0
   case $1 in
+    transformers-dense) script=transformers_moe.py model=dense mode=eager dense=1 ;;
+    transformers-dense-compiled) script=transformers_moe.py model=dense mode=compile_layers dense=1 ;;
     transformers-eager) script=transformers_moe.py model=eager mode=eager ;;
     transformers-grouped) script=transformers_moe.py model=grouped_mm mode=eager ;;
     transformers-compiled) script=transformers_moe.py model=grouped_mm mode=compile_layers ;;
@@ -121,7 +133,7 @@ peer() {
     torchtitan-compiled) script=torchtitan_moe.py model=full mode=compile ;;
     torchtitan-chunked) script=torchtitan_moe.py model=chunked mode=compile ;;
   esac
-  one "$1" "${tuned[@]}" "$PY" "$peers/$script" "$model" "$mode" "$2" "$3"
+  one "$1" env DENSE=$dense "${tuned[@]}" "$PY" "$peers/$script" "$model" "$mode" "$2" "$3"
 }
 tuned=(bash -c '. "$0" && exec "$@"' "$peers/allocator.sh")
 
@@ -130,9 +142,13 @@ for size in "${sizes[@]}"; do
   for round in $(seq "$rounds"); do
     echo "-- $size tokens, round $round of $rounds" >&2
     if [ "$limits" = 1 ]; then one limits "${tuned[@]}" "$PY" "$peers/limits.py" "$size"; fi
-    [ "$pairs" = 1 ] || ours "$size" "$count"
+    before=
     for name in "${names[@]}"; do
-      [ "$pairs" = 0 ] || ours "$size" "$count"
+      kind=experts
+      [[ $name != *-dense* ]] || kind=dense
+      # Once for each model, or before each peer.
+      if [ "$pairs" = 1 ] || [[ $before != *$kind* ]]; then ours "$name" "$size" "$count"; fi
+      before+=" $kind"
       peer "$name" "$size" "$count"
     done
   done

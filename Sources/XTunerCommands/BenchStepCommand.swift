@@ -47,6 +47,11 @@ package struct BenchStepCommand: EngineCommand {
   @Option(name: .customLong("expert-size"), help: "Intermediate size of an expert.")
   package var expertSize = 256
 
+  @Option(
+    name: .customLong("dense-size"),
+    help: "Intermediate size of a dense feed-forward layer, which takes the place of experts.")
+  package var denseSize: Int?
+
   @Option(name: .customLong("vocabulary"), help: "Vocabulary size.")
   package var vocabularySize = 32768
 
@@ -98,6 +103,7 @@ package struct BenchStepCommand: EngineCommand {
       ("--warm", warmUpCount, 0), ("--layers", layerCount, 1), ("--hidden", hiddenSize, 1),
       ("--experts", expertCount, 1), ("--experts-per-token", expertsPerToken, 1),
       ("--expert-size", expertSize, 1), ("--vocabulary", vocabularySize, 2),
+      ("--dense-size", denseSize ?? 1, 1),
       ("--heads", headCount, 1), ("--kv-heads", keyValueHeadCount, 1),
       ("--head-dimension", headDimension, 2), ("--recompute", recompute, 0),
       ("--seq", sequenceLengthOption ?? 2, 2), ("--steps", stepCountOption ?? 1, 1),
@@ -109,6 +115,9 @@ package struct BenchStepCommand: EngineCommand {
     guard expertsPerToken <= expertCount else {
       throw ValidationError(
         "--experts-per-token must be at most --experts (\(expertCount)), is \(expertsPerToken)")
+    }
+    guard denseSize == nil || forcedRouting == nil else {
+      throw ValidationError("--forced-routing needs experts, which --dense-size replaces")
     }
     guard headCount.isMultiple(of: keyValueHeadCount) else {
       throw ValidationError(

@@ -55,7 +55,7 @@ struct BenchStepHandler {
         expertCount: command.expertCount, expertsPerToken: command.expertsPerToken,
         expertSize: command.expertSize, vocabularySize: command.vocabularySize,
         headCount: command.headCount, keyValueHeadCount: command.keyValueHeadCount,
-        headSize: command.headDimension),
+        headSize: command.headDimension, denseSize: command.denseSize),
       embeddingDeviation: command.embeddingDeviation, computeDType: DType(command.dtype))
     var options = TrainingEngine.Options()
     options.recomputedLayerCount = command.recompute

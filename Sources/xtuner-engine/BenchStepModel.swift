@@ -17,6 +17,8 @@ struct BenchStepModel {
     var headCount: Int
     var keyValueHeadCount: Int
     var headSize: Int
+    /// The intermediate size of a dense feed-forward layer in place of experts.
+    var denseSize: Int?
   }
 
   let sizes: Sizes
@@ -28,11 +30,20 @@ struct BenchStepModel {
   /// `embeddingDeviation`), all rounded to bfloat16, each from the seed of its place in the file.
   init(_ sizes: Sizes, embeddingDeviation: Double, computeDType: DType) {
     self.sizes = sizes
-    var configuration = ModelConfiguration.qwen3MoE(
-      vocabularySize: sizes.vocabularySize, hiddenSize: sizes.hiddenSize,
-      expertCount: sizes.expertCount, expertsPerToken: sizes.expertsPerToken,
-      expertSize: sizes.expertSize, layerCount: sizes.layerCount, headCount: sizes.headCount,
-      keyValueHeadCount: sizes.keyValueHeadCount, headSize: sizes.headSize, ropeBase: 10_000)
+    var configuration =
+      if let denseSize = sizes.denseSize {
+        ModelConfiguration.qwen3(
+          vocabularySize: sizes.vocabularySize, hiddenSize: sizes.hiddenSize,
+          intermediateSize: denseSize, layerCount: sizes.layerCount, headCount: sizes.headCount,
+          keyValueHeadCount: sizes.keyValueHeadCount, headSize: sizes.headSize, ropeBase: 10_000,
+          tiesEmbeddings: false)
+      } else {
+        ModelConfiguration.qwen3MoE(
+          vocabularySize: sizes.vocabularySize, hiddenSize: sizes.hiddenSize,
+          expertCount: sizes.expertCount, expertsPerToken: sizes.expertsPerToken,
+          expertSize: sizes.expertSize, layerCount: sizes.layerCount, headCount: sizes.headCount,
+          keyValueHeadCount: sizes.keyValueHeadCount, headSize: sizes.headSize, ropeBase: 10_000)
+      }
     configuration.normEpsilon = 1e-6
     // One optimizer group: the other engines decay every parameter.
     prepared = PreparedModel(
@@ -81,7 +92,8 @@ struct BenchStepModel {
     let attention = hidden * (heads + keyValues) + heads * hidden
     let mixture =
       3 * hidden * sizes.expertSize * sizes.expertsPerToken + hidden * sizes.expertCount
-    let active = sizes.layerCount * (attention + mixture) + sizes.vocabularySize * hidden
+    let feedForward = sizes.denseSize.map { 3 * hidden * $0 } ?? mixture
+    let active = sizes.layerCount * (attention + feedForward) + sizes.vocabularySize * hidden
     return 6 * Double(active) * Double(length)
       + Double(6 * sizes.layerCount * heads) * Double(length) * Double(length)
   }
@@ -120,13 +132,17 @@ struct BenchStepModel {
 
   /// Our names in the order in which the scripts hand out seeds.
   private var parameterNames: [String] {
+    let feedForward =
+      sizes.denseSize == nil
+      ? ["router.weight", "experts.gateUp.weight", "experts.down.weight"]
+      : ["feedForward.gateUp.weight", "feedForward.down.weight"]
+    let attention = [
+      "attention.query.weight", "attention.key.weight", "attention.value.weight",
+      "attention.output.weight", "attention.queryNorm.weight", "attention.keyNorm.weight",
+    ]
     let layers = (0..<sizes.layerCount).flatMap { layer in
-      [
-        "attention.query.weight", "attention.key.weight", "attention.value.weight",
-        "attention.output.weight", "attention.queryNorm.weight", "attention.keyNorm.weight",
-        "router.weight", "experts.gateUp.weight", "experts.down.weight", "attentionNorm.weight",
-        "feedForwardNorm.weight",
-      ].map { "layers.\(layer).\($0)" }
+      (attention + feedForward + ["attentionNorm.weight", "feedForwardNorm.weight"])
+        .map { "layers.\(layer).\($0)" }
     }
     return ["embedding.weight"] + layers + ["finalNorm.weight", "head.weight"]
   }

@@ -159,6 +159,15 @@ import Testing
     #expect(try command.threadCount(environment: environment) == 1)
   }
 
+  @Test func denseLayersHaveNoRouting() throws {
+    #expect(try command(["--dense-size", "2304"]).denseSize == 2304)
+    let words = ["bench", "step", "--dense-size", "2304", "--forced-routing", "uniform"]
+    guard case .failure(let text) = CommandLineOutcome.parse(words) else {
+      throw CommandParsingTests.Unexpected()
+    }
+    #expect(text.contains("--forced-routing needs experts"), "\(text)")
+  }
+
   @Test func anEnvironmentVariableThatIsNoNumberIsAnError() throws {
     let command = try command([])
     let error = #expect(throws: ValidationError.self) {

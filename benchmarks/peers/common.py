@@ -24,6 +24,10 @@ import torch  # noqa: E402
 # Hidden size, layers, experts, experts per token, expert size, vocabulary, heads.
 H, L, E, K, I, V = 512, 8, 32, 4, 256, 32768
 HEADS, KV, HD = 8, 2, 64
+# DENSE=1: a Qwen3 model without experts, of similar size; I is then the intermediate size.
+DENSE = os.environ.get("DENSE") == "1"
+if DENSE:
+    H, L, I, HEADS, KV = 768, 12, 2304, 12, 4
 THETA, EPS = 10000.0, 1e-6
 EMB_STD = 1.0
 LR, BETAS, WD, ADAM_EPS, CLIP = 1e-4, (0.9, 0.95), 0.1, 1e-8, 1.0
@@ -43,9 +47,16 @@ def shapes():
             (p + "self_attn.o_proj.weight", (H, HEADS * HD), "normal"),
             (p + "self_attn.q_norm.weight", (HD,), "one"),
             (p + "self_attn.k_norm.weight", (HD,), "one"),
+        ]
+        out += [
+            (p + "mlp.gate_up_proj", (2 * I, H), "normal"),  # gate rows first
+            (p + "mlp.down_proj.weight", (H, I), "normal"),
+        ] if DENSE else [
             (p + "mlp.gate.weight", (E, H), "normal"),
             (p + "mlp.experts.gate_up_proj", (E, 2 * I, H), "normal"),
             (p + "mlp.experts.down_proj", (E, H, I), "normal"),
+        ]
+        out += [
             (p + "input_layernorm.weight", (H,), "one"),
             (p + "post_attention_layernorm.weight", (H,), "one"),
         ]
@@ -95,7 +106,8 @@ def n_params():
 def step_flops(seq):
     """Model FLOPs of one training step (2/MAC, fwd + 2x bwd, no recompute);
     causal attention counted at half."""
-    act = L * (H * (HEADS + 2 * KV) * HD + HEADS * HD * H + 3 * H * I * K + H * E) + V * H
+    feed_forward = 3 * H * I if DENSE else 3 * H * I * K + H * E
+    act = L * (H * (HEADS + 2 * KV) * HD + HEADS * HD * H + feed_forward) + V * H
     return 6 * act * seq + L * 6 * seq * seq * HEADS * HD
 
 

@@ -37,13 +37,14 @@ def medians(runs):
 def main():
     lines = [json.loads(x) for x in open(sys.argv[1])]
     for length in sorted({x["seq"] for x in lines if "seq" in x}):
-        runs, pairs, ours = {}, {}, None
+        runs, pairs, ours = {}, {}, {}
         for line in (x for x in lines if x.get("seq") == length):
             runs.setdefault(line["name"], []).append(line)
-            if line["name"] == "xtuner":
-                ours = line
-            elif ours:
-                pairs.setdefault(line["name"], []).append((ours, line))
+            is_dense = "-dense" in line["name"]
+            if line["name"].startswith("xtuner"):
+                ours[is_dense] = line
+            elif is_dense in ours:
+                pairs.setdefault(line["name"], []).append((ours[is_dense], line))
         print(f"\n== {length} tokens, {lines[-1]['rounds']} rounds; tokens/s by the median step\n")
         medians(runs)
         if pairs:
@@ -62,10 +63,11 @@ def main():
             best = [x["roofline"][str(length)]["real_tok_s"] for x in limits]
             shares = [x["tok_s"] / statistics.median(best) for x in runs["xtuner"]]
             print(f"realistic roofline: {spread(best, 0)} tokens/s; xtuner reaches {spread(shares)} of it")
-        first = {n: r[0]["loss"][0] for n, r in runs.items()}
-        low, high = min(first.values()), max(first.values())
-        if high - low > NOISE * high:
-            print(f"WARNING: the losses of step 1 differ by {high - low:.4f}; the programs do not compute the same")
+        for dense in (False, True):
+            first = [r[0]["loss"][0] for n, r in runs.items() if ("-dense" in n) == dense]
+            if first and max(first) - min(first) > NOISE * max(first):
+                print(f"WARNING: the losses of step 1 differ by {max(first) - min(first):.4f}; "
+                      "the programs do not compute the same")
         if any(2 * x["dirty"] > x["dirty"] + x["clean"] for r in runs.values() for x in r):
             print("WARNING: other programs took the processor in most steps of some run")
 

@@ -1,4 +1,4 @@
-"""Hugging Face transformers, Qwen3MoeForCausalLM.
+"""Hugging Face transformers, Qwen3MoeForCausalLM, with DENSE=1 Qwen3ForCausalLM.
 
 usage: transformers_moe.py eager|grouped_mm|batched_mm  eager|compile|compile_layers  SEQ  STEPS  [bf16|mixed]
 
@@ -12,21 +12,31 @@ import sys
 
 import common as c
 import torch
-from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
+from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 
 def build(impl, dtype):
-    cfg = Qwen3MoeConfig(
-        vocab_size=c.V, hidden_size=c.H, intermediate_size=4 * c.H, num_hidden_layers=c.L,
-        num_attention_heads=c.HEADS, num_key_value_heads=c.KV, head_dim=c.HD, num_experts=c.E,
-        num_experts_per_tok=c.K, moe_intermediate_size=c.I, norm_topk_prob=True, tie_word_embeddings=False,
-        rms_norm_eps=c.EPS, max_position_embeddings=32768, output_router_logits=False, use_cache=False)
+    shared = dict(
+        vocab_size=c.V, hidden_size=c.H, num_hidden_layers=c.L, num_attention_heads=c.HEADS, num_key_value_heads=c.KV,
+        head_dim=c.HD, tie_word_embeddings=False, rms_norm_eps=c.EPS, max_position_embeddings=32768, use_cache=False)
+    if c.DENSE:
+        cfg = Qwen3Config(intermediate_size=c.I, **shared)
+    else:
+        cfg = Qwen3MoeConfig(
+            intermediate_size=4 * c.H, num_experts=c.E, num_experts_per_tok=c.K, moe_intermediate_size=c.I,
+            norm_topk_prob=True, output_router_logits=False, **shared)
     cfg._attn_implementation = "sdpa"
-    cfg._experts_implementation = impl
+    if not c.DENSE:
+        cfg._experts_implementation = impl
     torch.set_default_dtype(dtype)
-    m = Qwen3MoeForCausalLM(cfg)
+    m = (Qwen3ForCausalLM if c.DENSE else Qwen3MoeForCausalLM)(cfg)
     torch.set_default_dtype(torch.float32)
-    missing, unexpected = m.load_state_dict(c.weights(dtype), strict=False)
+    weights = c.weights(dtype)
+    for name in [n for n in weights if n.endswith("mlp.gate_up_proj")]:
+        gate, up = weights.pop(name).chunk(2)
+        weights[name.replace("gate_up_proj", "gate_proj.weight")] = gate
+        weights[name.replace("gate_up_proj", "up_proj.weight")] = up
+    missing, unexpected = m.load_state_dict(weights, strict=False)
     assert not missing and not unexpected, (missing, unexpected)
     assert sum(p.numel() for p in m.parameters()) == c.n_params()
     return m.train()
