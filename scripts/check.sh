@@ -24,7 +24,7 @@ cpp_format() {
     echo "clang-format was not found; install it (Debian: apt-get install clang-format)" >&2
     return 1
   }
-  find Sources/CTorch \( -name '*.cpp' -o -name '*.h' \) \
+  find Sources/CTorch Tests/Sanitized \( -name '*.cpp' -o -name '*.h' \) \
     ! -path '*/generated/*' ! -name ctorch_ops.h -print0 \
     | xargs -0 clang-format --dry-run --Werror
 }
@@ -45,4 +45,5 @@ step "build" "mend the warnings and errors above" strict_build
 step "configuration reference" "run make docs" \
   env XTUNER=.build-check/release/xtuner scripts/docs.sh --check
 step "tests" "mend the failing tests above" scripts/test.sh "${strict[@]}"
+step "kernels" "mend the kernel; CONTRIBUTING.md says how to repeat a part" scripts/kernels.sh all "${strict[@]}"
 echo "all checks passed in $((SECONDS - begin)) s"

@@ -47,6 +47,7 @@ Tensor permute_rows(const Tensor &x, const Tensor &token_of_row) {
   auto indices = checked_indices(token_of_row, 1, x.size(0), "permute_rows");
   auto y = at::empty({rows, width}, x.options());
   int64_t bytes = width * x.element_size();
+  if (bytes == 0) return y;  // empty tensors have no memory to copy between
   auto in = static_cast<const char *>(x.const_data_ptr());
   auto out = static_cast<char *>(y.mutable_data_ptr());
   parallel_for(rows, row_grain(width), [&](int64_t begin, int64_t end) {

@@ -39,6 +39,7 @@ struct Scratch {
 int64_t blocks(int64_t size, int64_t block) { return (size + block - 1) / block; }
 
 Bf16Matrix from(const Bf16Matrix &x, int64_t row, int64_t column) {
+  if (x.data == nullptr) return x;  // an empty matrix has no memory
   return {x.data + (x.is_transposed ? column * x.stride + row : row * x.stride + column), x.stride, x.is_transposed};
 }
 
@@ -48,7 +49,8 @@ void pack_panel_of(const Bf16Product &p, int64_t depth_first, int64_t column, Pa
   (b.is_transposed ? pack_panel_transposed : pack_panel)(b.data, b.stride, depth, columns, out);
 }
 
-bool packs_a(const Bf16Product &p) { return p.a.is_transposed || p.k % 2 != 0; }
+/// Also where there is nothing to pack: an empty A has no rows that could be read in place.
+bool packs_a(const Bf16Product &p) { return p.a.is_transposed || p.k % 2 != 0 || p.k == 0; }
 
 /// Whether sums do not fit the registers' lifetime nor the output: then they have a block of their own.
 bool needs_sums(const Bf16Product &p) { return p.out != nullptr && p.k > kBlockDepth; }
@@ -96,7 +98,7 @@ void run(const Task &task, Scratch &scratch) {
         }
         int64_t place = task.row * p.out_stride + column;
         TileOutput output{nullptr, nullptr, p.out_stride, false};
-        float *sums = scratch.sums.get() + (c - c0);
+        float *sums = own_sums ? scratch.sums.get() + (c - c0) : nullptr;
         if (p.wide_out != nullptr)
           output = {nullptr, p.wide_out + place, p.out_stride, p.adds || d > 0};
         else if (!own_sums)

@@ -1,0 +1,93 @@
+// Attention over samples of a pack.
+#include <ATen/ATen.h>
+
+#include "../../Sources/CTorch/operators/operators.h"
+#include "support.h"
+
+namespace sanitized {
+namespace {
+
+struct Case {
+  std::vector<int64_t> lengths;
+  int64_t repeat, key_heads, width, value_width, window;
+  double scale;
+  bool has_sinks, is_joint;
+
+  int64_t tokens() const {
+    int64_t sum = 0;
+    for (auto length : lengths) sum += length;
+    return sum;
+  }
+  std::string name() const {
+    return text("varlen_attention of ", at::IntArrayRef(lengths), " heads ", repeat, " x ", key_heads, " x ", width,
+                " values ", value_width, " window ", window, " scale ", scale, has_sinks ? " sinks" : "",
+                is_joint ? " joint" : "");
+  }
+};
+
+Case random_case() {
+  Case c;
+  for (int64_t left = 300, count = between(0, 6); count > 0; --count) {
+    // Around the tiles of all kernels: 4 queries, 16 keys; 32, 64 and 128 keys, 64 queries.
+    int64_t length = one_of({0, 1, 2, 3, 4, 5, 13, 15, 16, 17, 31, 32, 33, 61, 63, 64, 65, 127, 128, 129, 257});
+    if (length > left) continue;
+    c.lengths.push_back(length);
+    left -= length;
+  }
+  c.repeat = one_of({1, 2, 3, 4, 8});
+  c.key_heads = between(1, 2);
+  c.width = one_of({1, 2, 7, 13, 16, 17, 31, 40, 48, 64, 65, 80});
+  c.value_width = coin() ? c.width : one_of({1, 3, 16, 17, 31, 64});
+  c.window = coin() ? 0 : one_of({1, 2, 5, 19, 37, 63, 64, 65, 129, 1000});
+  c.scale = one_of({0, 1, 1, 1, 1, 1}) ? 0.11 : -0.3;
+  c.has_sinks = between(0, 2) == 0;
+  c.is_joint = coin();
+  return c;
+}
+
+void check(const Case &c, at::ScalarType type) {
+  int64_t tokens = c.tokens(), heads = c.repeat * c.key_heads;
+  std::vector<int64_t> edges = {0};
+  for (auto length : c.lengths) edges.push_back(edges.back() + length);
+  auto bounds = at::tensor(edges, at::kLong);
+  Tensors inputs;
+  if (c.is_joint && c.width == c.value_width) {
+    // Rows are then neither dense nor at multiples of a cache line.
+    auto joint = random({tokens, heads + 2 * c.key_heads, c.width}, type);
+    for (auto &part : joint.split_with_sizes({heads, c.key_heads, c.key_heads}, 1)) inputs.push_back(part);
+  } else if (c.is_joint) {
+    // Elements of a head lie apart.
+    inputs = {random({tokens, heads, 2 * c.width}, type).slice(2, 0, std::nullopt, 2),
+              random({tokens, c.width, c.key_heads}, type).transpose(1, 2),
+              random({c.key_heads, tokens, c.value_width}, type).transpose(0, 1)};
+  } else {
+    inputs = {random({tokens, heads, c.width}, type), random({tokens, c.key_heads, c.width}, type),
+              random({tokens, c.key_heads, c.value_width}, type)};
+  }
+  if (c.has_sinks) inputs.push_back(random({heads}, at::kFloat));
+  auto run = [&](auto function) {
+    return [&, function](const Tensors &t) {
+      return Tensors{
+          function(t[0], t[1], t[2], bounds, c.scale, c.window, t.size() > 3 ? std::optional(t[3]) : std::nullopt)};
+    };
+  };
+  // Without tokens the reference's value is outside the graph.
+  auto kernel = run(xtuner::varlen_attention);
+  expect_equal_results(text(c.name(), " ", type), inputs, kernel,
+                       tokens == 0 ? Function(kernel) : Function(run(xtuner::reference::varlen_attention)));
+}
+
+}  // namespace
+
+void check_attention() {
+  for (int round = 0; round < 60; ++round) {
+    auto c = random_case();
+    check(c, at::kBFloat16);
+    check(c, kTypes[round % 4]);
+  }
+  // Widths that differ in latent attention, and a sample that libtorch's flash attention takes.
+  check({{131, 0, 67}, 1, 4, 192, 128, 0, 0.07, false, false}, at::kBFloat16);
+  for (auto type : {at::kFloat, at::kBFloat16}) check({{3, 1031, 0, 7}, 2, 1, 8, 8, 0, 0.3, false, coin()}, type);
+}
+
+}  // namespace sanitized

@@ -1,0 +1,85 @@
+// Cross-entropy, the optimizer's step, squared sums, gradients of an embedding.
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <limits>
+
+#include "../../Sources/CTorch/operators/dispatch.h"
+#include "../../Sources/CTorch/operators/operators.h"
+#include "support.h"
+
+namespace sanitized {
+namespace {
+
+using Pair = std::tuple<Tensor, Tensor>;
+
+void check_cross_entropy(at::ScalarType type) {
+  int64_t rows = one_of({0, 1, 2, 3, 17, 31});
+  int64_t width = one_of({1, 2, 7, 8, 15, 16, 17, 31, 63, 64, 65, 127, 128, 129, 131, 255, 257, 1031, 8209});
+  auto logits = random({rows, width}, type) * (coin() ? 1 : 30);
+  if (width > 2 && coin()) logits.slice(1, 1, 2).fill_(-std::numeric_limits<double>::infinity());
+  auto targets = random_indices({2 * rows}, width).slice(0, 0, std::nullopt, 2);
+  auto weights = random({2 * rows}, at::kFloat).slice(0, 0, std::nullopt, 2);
+  auto name = text("cross_entropy ", rows, " x ", width);
+  auto mine = xtuner::call<Pair(const Tensor &, const Tensor &)>("xtuner::cross_entropy", logits, targets);
+  auto theirs = xtuner::reference::cross_entropy(logits, targets, std::nullopt, 0);
+  expect_close(name + " losses", std::get<0>(mine), std::get<0>(theirs));
+  expect_close(name + " sums", std::get<1>(mine), std::get<1>(theirs));
+  double z_loss = coin() ? 0 : 1e-3;
+  auto changed = logits.clone(), expected = logits.clone();
+  mine = xtuner::call<Pair(const Tensor &, const Tensor &, const Tensor &, double)>("xtuner::cross_entropy_", changed,
+                                                                                    targets, weights, z_loss);
+  theirs = xtuner::reference::cross_entropy(expected, targets, weights, z_loss);
+  expect_close(name + "_ losses", std::get<0>(mine), std::get<0>(theirs));
+  expect_close(name + "_ gradients", changed, expected);
+}
+
+void check_adamw() {
+  int64_t count = one_of({0, 1, 15, 16, 17, 31, 257, 16383, 16384, 16385, 32771}), step = between(1, 1000);
+  auto type = coin() ? at::kBFloat16 : at::kHalf;
+  // All start at an odd address.
+  auto numbers = [&] { return random({count + 1}, at::kFloat).narrow(0, 1, count); };
+  auto p = numbers(), g = numbers(), m = numbers(), v = numbers().abs_();
+  auto copy = coin() ? std::optional(random({count + 1}, type).narrow(0, 1, count)) : std::nullopt;
+  double rate = 1e-2, beta1 = 0.9, beta2 = 0.98, epsilon = 1e-6, decay = 0.1, factor = 0.7;
+  auto g2 = g * factor, m2 = m * beta1 + g2 * (1 - beta1), v2 = v * beta2 + g2 * g2 * (1 - beta2);
+  auto root = (v2 / (1 - std::pow(beta2, step))).sqrt() + epsilon;
+  auto p2 = p * (1 - rate * decay) - rate / (1 - std::pow(beta1, step)) * m2 / root;
+  using Signature = void(const Tensor &, const Tensor &, const Tensor &, const Tensor &, const std::optional<Tensor> &,
+                         double, double, double, double, double, int64_t, double);
+  xtuner::call<Signature>("xtuner::adamw_", p, g, m, v, copy, rate, beta1, beta2, epsilon, decay, step, factor);
+  auto name = text("adamw_ ", count, " step ", step);
+  expect_close(name + " parameters", p, p2);
+  expect_close(name + " first moment", m, m2);
+  expect_close(name + " second moment", v, v2);
+  if (copy) expect_close(name + " copy", *copy, p2.to(type));
+}
+
+void check_sums(at::ScalarType type) {
+  int64_t count = one_of({0, 1, 7, 8, 9, 15, 16, 17, 16383, 16384, 16385, 49157});
+  auto x = random({count + 1}, type).narrow(0, 1, count);
+  expect_close(text("squared_sum ", count), xtuner::call<Tensor(const Tensor &)>("xtuner::squared_sum", x),
+               x.to(at::kDouble).square().sum());
+  if (type == at::kDouble) return;
+  int64_t rows = one_of({0, 1, 2, 17, 131, 1031}), targets = between(1, 9);
+  int64_t width = one_of({0, 1, 15, 16, 17, 31, 32, 33, 63, 65, 257});
+  auto into = random({targets, width}, at::kFloat), added = random_view(rows, width, type);
+  auto indices = random_indices({rows}, targets);
+  auto expected = into.to(at::kDouble).index_add(0, indices, added.to(at::kDouble)).to(at::kFloat);
+  xtuner::call<void(const Tensor &, const Tensor &, const Tensor &)>("xtuner::add_rows_", into, added, indices);
+  expect_close(text("add_rows_ ", rows, " x ", width, " to ", targets), into, expected);
+}
+
+}  // namespace
+
+void check_flat() {
+  for (int round = 0; round < 30; ++round) {
+    for (auto type : kTypes) {
+      check_cross_entropy(type);
+      check_sums(type);
+    }
+    check_adamw();
+  }
+}
+
+}  // namespace sanitized
