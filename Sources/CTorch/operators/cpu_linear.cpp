@@ -36,11 +36,12 @@ void add_product(Tensor &into, const Tensor &a, const Tensor &b) {
     p.adds = true;
     multiply({p});
   } else {
-    // A product in the narrow dtype at a time, of a few rows: the whole would be as large as `into`.
+    // Some rows at a time are widened: all of `a` may be as large as `into`.
     constexpr int64_t kRows = 4096;
+    auto wide = b.to(into.scalar_type());
     for (int64_t r = 0; r < a.size(0); r += kRows) {
       int64_t end = std::min(a.size(0), r + kRows);
-      into.slice(0, r, end).add_(at::mm(a.slice(0, r, end), b));
+      into.slice(0, r, end).addmm_(a.slice(0, r, end).to(into.scalar_type()), wide);
     }
   }
 }
