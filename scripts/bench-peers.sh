@@ -11,6 +11,8 @@
 #   --steps N          measured steps a run (default 11; 5 above 4096 tokens)
 #   --threads N        threads of all programs (default: all cores)
 #   --wrap COMMAND     runs every program under COMMAND, such as "numactl -C 0-7"
+#   --state TYPE       what our AdamW keeps: bf16 as the peers do (default), or f32 as our training does unless
+#                      it is told otherwise
 #   --ours-once        ours once a round, not before each peer: half the time, wider spread
 #   --no-limits        without the roofline
 #   --out FILE         where the JSON lines go (default runs/bench-peers/DATE.jsonl)
@@ -30,7 +32,7 @@ all+=,transformers-dense,transformers-dense-compiled
 fail() { echo "error: $*" >&2; exit 1; }
 number() { [[ $2 =~ ^[1-9][0-9]*$ ]] || fail "$1 takes a number of at least 1, not '$2'"; }
 
-rounds=3 lengths=2048 chosen=$all steps='' threads=$(getconf _NPROCESSORS_ONLN) limits=1 pairs=1 out='' budget=0.6
+rounds=3 lengths=2048 chosen=$all steps='' threads=$(getconf _NPROCESSORS_ONLN) limits=1 pairs=1 out='' budget=0.6 state=bf16
 wrap=()
 while [ $# -gt 0 ]; do
   case $1 in
@@ -46,6 +48,7 @@ while [ $# -gt 0 ]; do
     --peers) chosen=$2 ;;
     --steps) number "$1" "$2"; steps=$2 ;;
     --threads) number "$1" "$2"; threads=$2 ;;
+    --state) state=$2; [[ $2 = bf16 || $2 = f32 ]] || fail "--state takes bf16 or f32, not '$2'" ;;
     --wrap) read -ra wrap <<<"$2" ;;
     --out) out=$2 ;;
     --table) [ -e "$2" ] || fail "$2 does not exist"; exec "${PY:-python3}" "$peers/table.py" "$2" ;;
@@ -118,7 +121,7 @@ ours() {
   if [[ $1 == *-dense* ]]; then
     name=xtuner-dense sizes=(--dense-size 2304 --hidden 768 --layers 12 --heads 12 --kv-heads 4)
   fi
-  one $name "${plain[@]}" "$xtuner" bench step --seq "$2" --steps "$3" --threads "$threads" --json \
+  one $name "${plain[@]}" "$xtuner" bench step --seq "$2" --steps "$3" --threads "$threads" --state "$state" --json \
     ${sizes[@]+"${sizes[@]}"}
 }
 peer() {

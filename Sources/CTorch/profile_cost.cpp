@@ -108,7 +108,8 @@ OperatorCost operator_cost(const std::string &name, Inputs inputs) {
   if (is_read_and_written && !inputs.empty())
     each_tensor(inputs[0], [&](const at::Tensor &tensor) { cost.bytes += bytes_of(tensor); });
   // Master weights, counted above, and both moments are read and written.
-  if (name == "xtuner::adamw_") cost.bytes += bytes_of(inputs[2].toTensor()) + bytes_of(inputs[3].toTensor());
+  if (name == "xtuner::adamw_" || name == "xtuner::adamw_rounded_")
+    cost.bytes += bytes_of(inputs[2].toTensor()) + bytes_of(inputs[3].toTensor());
   try {
     cost.flops = flops_of(name, inputs);
   } catch (const std::exception &) {

@@ -73,6 +73,13 @@ package struct BenchStepCommand: EngineCommand {
   package var dtype = ComputeType.bfloat16
 
   @Option(
+    help: """
+      Number type of what AdamW keeps: f32, master weights and moments as in training by default; or \
+      bf16, moments alone and no master, as in the benchmark scripts of other engines.
+      """)
+  package var state = ComputeType.float32
+
+  @Option(
     name: .customLong("forced-routing"),
     help: ArgumentHelp(
       "Choose experts by rule and not by the router, for a known load: uniform or random.",
@@ -111,6 +118,9 @@ package struct BenchStepCommand: EngineCommand {
     ]
     for (option, value, minimum) in counts {
       try OptionLimits.check(option, value, minimum: minimum)
+    }
+    guard state == .float32 || dtype == .bfloat16 else {
+      throw ValidationError("--state bf16 needs --dtype bf16, which is \(dtype.rawValue)")
     }
     guard expertsPerToken <= expertCount else {
       throw ValidationError(

@@ -56,7 +56,8 @@ struct BenchStepHandler {
         expertSize: command.expertSize, vocabularySize: command.vocabularySize,
         headCount: command.headCount, keyValueHeadCount: command.keyValueHeadCount,
         headSize: command.headDimension, denseSize: command.denseSize),
-      embeddingDeviation: command.embeddingDeviation, computeDType: DType(command.dtype))
+      embeddingDeviation: command.embeddingDeviation, computeDType: DType(command.dtype),
+      keepsMaster: command.state == .float32)
     var options = TrainingEngine.Options()
     options.recomputedLayerCount = command.recompute
     options.forcedRouting = command.forcedRouting.map { rule in
@@ -146,7 +147,8 @@ struct BenchStepHandler {
     let parameterCount = model.prepared.model.parameters.reduce(0) { $0 + $1.elementCount }
     let fields: [(String, JSONValue)] = [
       ("peer", "xtuner"), ("impl", "swift"), ("compile", false),
-      ("dtype", .string(command.dtype.rawValue)), ("master", "fp32"),
+      ("dtype", .string(command.dtype.rawValue)),
+      ("master", command.state == .float32 ? "fp32" : "none"),
       ("seq", .integer(length)), ("emb_std", .double(command.embeddingDeviation)),
       ("data", "zipf"), ("params", Self.rounded(Double(parameterCount) / 1e6)),
       ("tok_s", Self.rounded(Double(length) / total)), ("med", Self.rounded(total)),

@@ -28,7 +28,7 @@ struct BenchStepModel {
 
   /// The model with its first weights: norms 1, matrices N(0, 0.02), the embedding N(0,
   /// `embeddingDeviation`), all rounded to bfloat16, each from the seed of its place in the file.
-  init(_ sizes: Sizes, embeddingDeviation: Double, computeDType: DType) {
+  init(_ sizes: Sizes, embeddingDeviation: Double, computeDType: DType, keepsMaster: Bool) {
     self.sizes = sizes
     var configuration =
       if let denseSize = sizes.denseSize {
@@ -47,7 +47,8 @@ struct BenchStepModel {
     configuration.normEpsilon = 1e-6
     // One optimizer group: the other engines decay every parameter.
     prepared = PreparedModel(
-      configuration, computeDType: computeDType, isTrained: true, decays: { _ in true })
+      configuration, computeDType: computeDType, isTrained: true, keepsMaster: keepsMaster,
+      decays: { _ in true })
     // Word frequencies fall with the rank: 1 / (rank + 3.7), counted from 0.
     let ranks = Tensor.arange(from: 0, to: .integer(sizes.vocabularySize), dtype: .float64)
     let shares = ranks.adding(scalar: 3.7).reciprocal()

@@ -55,6 +55,27 @@ void check_adamw() {
   if (copy) expect_close(name + " copy", *copy, p2.to(type));
 }
 
+/// Every result is within one digit of the float32 step.
+void check_adamw_rounded() {
+  int64_t count = one_of({0, 1, 15, 16, 17, 31, 257, 16383, 16384, 16385, 32771}), step = between(1, 1000);
+  auto type = coin() ? at::kBFloat16 : at::kFloat;
+  auto numbers = [&](at::ScalarType type) { return random({count + 1}, type).narrow(0, 1, count); };
+  auto p = numbers(at::kBFloat16), m = numbers(at::kBFloat16), v = numbers(at::kBFloat16).abs_(), g = numbers(type);
+  double rate = 1e-2, beta1 = 0.9, beta2 = 0.98, epsilon = 1e-6, decay = 0.1, factor = 0.7;
+  auto g2 = g.to(at::kFloat) * factor;
+  auto m2 = m.to(at::kFloat) * beta1 + g2 * (1 - beta1), v2 = v.to(at::kFloat) * beta2 + g2 * g2 * (1 - beta2);
+  auto root = (v2 / (1 - std::pow(beta2, step))).sqrt() + epsilon;
+  auto p2 = p.to(at::kFloat) * (1 - rate * decay) - rate / (1 - std::pow(beta1, step)) * m2 / root;
+  using Signature = void(const Tensor &, const Tensor &, const Tensor &, const Tensor &, double, double, double, double,
+                         double, int64_t, double, int64_t, int64_t);
+  xtuner::call<Signature>("xtuner::adamw_rounded_", p, g, m, v, rate, beta1, beta2, epsilon, decay, step, factor,
+                          int64_t(7), int64_t(1) << 40);
+  auto name = text("adamw_rounded_ ", count, " step ", step);
+  expect_close(name + " parameters", p, p2.to(at::kBFloat16));
+  expect_close(name + " first moment", m, m2.to(at::kBFloat16));
+  expect_close(name + " second moment", v, v2.to(at::kBFloat16));
+}
+
 void check_sums(at::ScalarType type) {
   int64_t count = one_of({0, 1, 7, 8, 9, 15, 16, 17, 16383, 16384, 16385, 49157});
   auto x = random({count + 1}, type).narrow(0, 1, count);
@@ -79,6 +100,7 @@ void check_flat() {
       check_sums(type);
     }
     check_adamw();
+    check_adamw_rounded();
   }
 }
 

@@ -79,4 +79,48 @@ private func makeParameters() -> [Parameter] {
     unit.accumulator(of: parameters[0]).add(Tensor.ones([7], dtype: .float32))
     #expect(unit.finishedGradient().sum().item() == 7)
   }
+
+  @Test func aSoleGradientStaysTheTensorThatItCameAs() throws {
+    let parameters = makeParameters()
+    let unit = FlatUnit(
+      name: "a", parameters: parameters, computeDType: .bfloat16, purpose: .training)
+    let gradient = Tensor.randomNormal([3, 5], generator: Generator(seed: 2), dtype: .float32)
+      .to(.bfloat16)
+    unit.accumulate(gradient, for: parameters[1])
+    #expect(unit.gradient == nil)
+    let pieces = unit.gradientPieces()
+    let ranges = unit.slots.map(\.range)
+    #expect(pieces.map(\.range) == ranges)
+    let place = try #require(unit.slots.firstIndex { $0.parameter === parameters[1] })
+    #expect(pieces[place].gradient.sharesStorage(with: gradient))
+    for (index, piece) in pieces.enumerated() where index != place {
+      #expect(piece.gradient.floats().allSatisfy { $0 == 0 })
+    }
+    // In float32 it is the same, and so is the sum with a second one, rounded nowhere.
+    #expect(unit.gradientView(of: parameters[1]).floats() == gradient.floats())
+    unit.clearGradients()
+    unit.accumulate(gradient, for: parameters[1])
+    let second = Tensor.randomNormal([3, 5], generator: Generator(seed: 3), dtype: .float32)
+      .to(.bfloat16)
+    unit.accumulate(second, for: parameters[1])
+    let sum = gradient.to(.float32) + second.to(.float32)
+    #expect(unit.gradientView(of: parameters[1]).floats() == sum.floats())
+    unit.clearGradients()
+    #expect(unit.gradientPieces().allSatisfy { $0.gradient.floats().allSatisfy { $0 == 0 } })
+  }
+
+  @Test func withoutAMasterTheComputeTensorHasTheWeights() {
+    let parameters = makeParameters()
+    let unit = FlatUnit(
+      name: "a", parameters: parameters, computeDType: .bfloat16, purpose: .trainingWithoutMaster)
+    unit.initialize(seed: 5)
+    #expect(unit.master == nil)
+    #expect(unit.weights.sharesStorage(with: unit.compute))
+    let other = makeParameters()
+    FlatUnit(name: "a", parameters: other, computeDType: .bfloat16, purpose: .training)
+      .initialize(seed: 5)
+    for (own, expected) in zip(parameters, other) {
+      #expect(own.value.floats() == expected.value.floats())
+    }
+  }
 }

@@ -202,12 +202,17 @@ CTStatus ct_product(ct_tensor *a, ct_tensor *b, ct_tensor *_Nullable *_Nonnull o
 /// into [m, n] += a b; `into` has the dtype of both or is float32, and then so is the sum.
 CTStatus ct_add_product(ct_tensor *into, ct_tensor *a, ct_tensor *b);
 
-/// One step of AdamW in place on contiguous float32 tensors of one size, as torch.optim.AdamW: the gradient
-/// times `gradient_scale`, decoupled decay, bias correction of `step` (from 1). `copy`, bf16 or f16, gets the
+/// One step of AdamW in place on contiguous float32 tensors of one size, as torch.optim.AdamW: the gradient, f32 or
+/// bf16, times `gradient_scale`, decoupled decay, bias correction of `step` (from 1). `copy`, bf16 or f16, gets the
 /// new weights.
 CTStatus ct_adamw(ct_tensor *master, ct_tensor *gradient, ct_tensor *first, ct_tensor *second,
                   ct_tensor *_Nullable copy, double learning_rate, double beta1, double beta2, double epsilon,
                   double weight_decay, int64_t step, double gradient_scale);
+/// The same with bf16 weights and moments. Weights and second moments are rounded stochastically, by random bits that
+/// are a function of the low 32 bits of `seed` and of `start` plus an element's index.
+CTStatus ct_adamw_rounded(ct_tensor *weights, ct_tensor *gradient, ct_tensor *first, ct_tensor *second,
+                          double learning_rate, double beta1, double beta2, double epsilon, double weight_decay,
+                          int64_t step, double gradient_scale, int64_t seed, int64_t start);
 /// The sum of squares of a contiguous tensor as a float64 scalar; the same for every number of threads.
 CTStatus ct_squared_sum(ct_tensor *x, ct_tensor *_Nullable *_Nonnull out);
 /// into[indices[r]] += rows[r], in the order of r. into: [V, D] f32, rows: [R, D], indices: [R] int64.

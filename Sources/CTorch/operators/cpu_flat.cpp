@@ -26,46 +26,85 @@ namespace {
 
 using at::Tensor;
 
-void check_flat(const Tensor &tensor, int64_t count, const char *name) {
-  TORCH_CHECK(tensor.device().is_cpu() && tensor.scalar_type() == at::kFloat && tensor.is_contiguous() &&
-                  tensor.numel() == count,
-              "adamw: ", name, " must be ", count, " contiguous float32 on the CPU, is ", tensor.scalar_type(),
-              tensor.sizes(), " with strides ", tensor.strides());
+void check_flat(const Tensor &tensor, int64_t count, const char *name, at::ScalarType type = at::kFloat) {
+  TORCH_CHECK(
+      tensor.device().is_cpu() && tensor.scalar_type() == type && tensor.is_contiguous() && tensor.numel() == count,
+      "adamw: ", name, " must be ", count, " contiguous ", type, " on the CPU, is ", tensor.scalar_type(),
+      tensor.sizes(), " with strides ", tensor.strides());
 }
+
+AdamWStep step_numbers(double learning_rate, double beta1, double beta2, double epsilon, double weight_decay,
+                       int64_t step, double gradient_scale) {
+  TORCH_CHECK(step >= 1, "adamw: step counts from 1, is ", step);
+  return {float(beta1),
+          float(beta2),
+          float(epsilon),
+          float(gradient_scale),
+          float(1 - learning_rate * weight_decay),
+          float(learning_rate / (1 - std::pow(beta1, double(step)))),
+          float(1 / std::sqrt(1 - std::pow(beta2, double(step))))};
+}
+
+/// Calls `body` with a pointer to the elements of a gradient, which is float32 or bfloat16.
+template <typename Body>
+void with_gradient(const Tensor &gradient, int64_t count, Body &&body) {
+  bool narrow = gradient.scalar_type() == at::kBFloat16;
+  check_flat(gradient, count, "gradient", narrow ? at::kBFloat16 : at::kFloat);
+  if (narrow)
+    body(gradient.const_data_ptr<at::BFloat16>());
+  else
+    body(gradient.const_data_ptr<float>());
+}
+
+constexpr int64_t kAdamWGrain = 16384;
 
 void adamw(const Tensor &master, const Tensor &gradient, const Tensor &first, const Tensor &second,
            const std::optional<Tensor> &copy, double learning_rate, double beta1, double beta2, double epsilon,
            double weight_decay, int64_t step, double gradient_scale) {
   int64_t count = master.numel();
   check_flat(master, count, "master");
-  check_flat(gradient, count, "gradient");
   check_flat(first, count, "first moment");
   check_flat(second, count, "second moment");
-  TORCH_CHECK(step >= 1, "adamw: step counts from 1, is ", step);
   if (copy)
     TORCH_CHECK((copy->scalar_type() == at::kBFloat16 || copy->scalar_type() == at::kHalf) && copy->is_contiguous() &&
                     copy->numel() == count,
                 "adamw: copy must be ", count, " contiguous bfloat16 or float16, is ", copy->scalar_type(),
                 copy->sizes());
-  AdamWStep numbers{float(beta1),
-                    float(beta2),
-                    float(epsilon),
-                    float(gradient_scale),
-                    float(1 - learning_rate * weight_decay),
-                    float(learning_rate / (1 - std::pow(beta1, double(step)))),
-                    float(1 / std::sqrt(1 - std::pow(beta2, double(step))))};
+  auto numbers = step_numbers(learning_rate, beta1, beta2, epsilon, weight_decay, step, gradient_scale);
   auto run = [&](auto *out) {
     using Copy = std::remove_pointer_t<decltype(out)>;
-    auto kernel = XTUNER_KERNEL(adamw_range<Copy>);
     auto p = master.mutable_data_ptr<float>(), m = first.mutable_data_ptr<float>(),
          v = second.mutable_data_ptr<float>();
-    auto g = gradient.const_data_ptr<float>();
-    parallel_for(count, 16384, [&](int64_t begin, int64_t end) { kernel(p, g, m, v, out, numbers, begin, end); });
+    with_gradient(gradient, count, [&](auto *g) {
+      using Gradient = std::remove_const_t<std::remove_pointer_t<decltype(g)>>;
+      auto kernel = XTUNER_KERNEL(adamw_range<Gradient, Copy>);
+      parallel_for(count, kAdamWGrain,
+                   [&](int64_t begin, int64_t end) { kernel(p, g, m, v, out, numbers, begin, end); });
+    });
   };
   if (copy && copy->scalar_type() == at::kHalf)
     run(copy->mutable_data_ptr<at::Half>());
   else
     run(copy ? copy->mutable_data_ptr<at::BFloat16>() : static_cast<at::BFloat16 *>(nullptr));
+}
+
+void adamw_rounded(const Tensor &weights, const Tensor &gradient, const Tensor &first, const Tensor &second,
+                   double learning_rate, double beta1, double beta2, double epsilon, double weight_decay, int64_t step,
+                   double gradient_scale, int64_t seed, int64_t start) {
+  int64_t count = weights.numel();
+  check_flat(weights, count, "weights", at::kBFloat16);
+  check_flat(first, count, "first moment", at::kBFloat16);
+  check_flat(second, count, "second moment", at::kBFloat16);
+  auto numbers = step_numbers(learning_rate, beta1, beta2, epsilon, weight_decay, step, gradient_scale);
+  auto p = weights.mutable_data_ptr<at::BFloat16>(), m = first.mutable_data_ptr<at::BFloat16>(),
+       v = second.mutable_data_ptr<at::BFloat16>();
+  with_gradient(gradient, count, [&](auto *g) {
+    using Gradient = std::remove_const_t<std::remove_pointer_t<decltype(g)>>;
+    auto kernel = XTUNER_KERNEL(adamw_rounded_range<Gradient>);
+    parallel_for(count, kAdamWGrain, [&](int64_t begin, int64_t end) {
+      kernel(p, g, m, v, numbers, uint32_t(seed), uint64_t(start), begin, end);
+    });
+  });
 }
 
 Tensor squared_sum(const Tensor &x) {
@@ -127,6 +166,7 @@ void add_rows(const Tensor &into, const Tensor &rows, const Tensor &indices) {
 TORCH_LIBRARY_IMPL(xtuner, CPU, m) {
   using namespace xtuner::cpu;
   m.impl("adamw_", adamw);
+  m.impl("adamw_rounded_", adamw_rounded);
   m.impl("squared_sum", squared_sum);
   m.impl("add_rows_", add_rows);
 }

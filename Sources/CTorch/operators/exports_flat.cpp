@@ -16,6 +16,17 @@ CTStatus ct_adamw(ct_tensor *master, ct_tensor *gradient, ct_tensor *first, ct_t
   });
 }
 
+CTStatus ct_adamw_rounded(ct_tensor *weights, ct_tensor *gradient, ct_tensor *first, ct_tensor *second,
+                          double learning_rate, double beta1, double beta2, double epsilon, double weight_decay,
+                          int64_t step, double gradient_scale, int64_t seed, int64_t start) {
+  return guarded([&] {
+    call<void(const at::Tensor &, const at::Tensor &, const at::Tensor &, const at::Tensor &, double, double, double,
+              double, double, int64_t, double, int64_t, int64_t)>(
+        "xtuner::adamw_rounded_", weights->value, gradient->value, first->value, second->value, learning_rate, beta1,
+        beta2, epsilon, weight_decay, step, gradient_scale, seed, start);
+  });
+}
+
 CTStatus ct_squared_sum(ct_tensor *x, ct_tensor **out) {
   return guarded([&] { *out = new ct_tensor{call<at::Tensor(const at::Tensor &)>("xtuner::squared_sum", x->value)}; });
 }

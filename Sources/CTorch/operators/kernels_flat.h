@@ -1,21 +1,68 @@
 // Kernels over flat buffers: AdamW, squared sums, gradients of an embedding. See each_instruction_set.h.
 
+/// Moments and weights of one vector after a step, in float32.
+XTUNER_INLINE void adamw_step(const AdamWStep &step, Floats gradient, Floats &p, Floats &m, Floats &v) {
+  Floats g = gradient * step.gradient_scale;
+  m += (g - m) * (1.0f - step.beta1);
+  v = v * step.beta2 + g * g * (1.0f - step.beta2);
+  p = p * step.keep - step.rate * m / (square_root(v) * step.inverse_root + step.epsilon);
+}
+
 /// One step of AdamW on elements begin ..< end. `copy` may be null; elements are independent.
-template <typename Copy>
-void adamw_range(float *master, const float *gradient, float *first, float *second, Copy *copy, const AdamWStep &step,
-                 int64_t begin, int64_t end) {
-  float beta1 = step.beta1, beta2 = step.beta2, keep = step.keep, rate = step.rate;
+template <typename Gradient, typename Copy>
+void adamw_range(float *master, const Gradient *gradient, float *first, float *second, Copy *copy,
+                 const AdamWStep &step, int64_t begin, int64_t end) {
   each_vector<16>(end - begin, [&](int64_t offset, auto n) {
     int64_t i = begin + offset;
-    Floats g = load(gradient + i, n) * step.gradient_scale;
-    Floats m = load(first + i, n), v = load(second + i, n);
-    m += (g - m) * (1.0f - beta1);
-    v = v * beta2 + g * g * (1.0f - beta2);
-    Floats p = load(master + i, n) * keep - rate * m / (square_root(v) * step.inverse_root + step.epsilon);
+    Floats p = load(master + i, n), m = load(first + i, n), v = load(second + i, n);
+    adamw_step(step, load(gradient + i, n), p, m, v);
     store(first + i, m, n);
     store(second + i, v, n);
     store(master + i, p, n);
     if (copy) store(copy + i, p, n);
+  });
+}
+
+/// A hash of 32 bits, "lowbias32" (Wellons, Hash Prospector), of numbers or of vectors.
+template <typename Bits>
+XTUNER_INLINE Bits hashed(Bits x) {
+  x ^= x >> 16;
+  x *= 0x7feb352du;
+  x ^= x >> 15;
+  x *= 0x846ca68bu;
+  x ^= x >> 16;
+  return x;
+}
+
+/// Sixteen numbers of 32 random bits, a function of the seed and the index of the first. The seed is hashed first: near
+/// seeds would give the same numbers in another order.
+XTUNER_INLINE UInt32s random_bits(uint32_t seed, uint64_t first) {
+  UInt32s lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  return hashed<UInt32s>((lane + uint32_t(first)) ^ hashed<uint32_t>(seed + uint32_t(first >> 32) * 0x9e3779b9u));
+}
+
+/// Rounds up with the probability of the distance from the lower neighbour; the low 16 of `bits` decide. Infinity and NaN
+/// stay.
+XTUNER_INLINE Floats stochastically_rounded(Floats v, UInt32s bits) {
+  UInt32s raw = bits_as<UInt32s>(v);
+  UInt32s special = bits_as<UInt32s>(Int32s((raw & 0x7f800000u) == 0x7f800000u));
+  UInt32s moved = (raw + (bits & 0xffffu)) & 0xffff0000u;
+  return bits_as<Floats>((moved & ~special) | (raw & special));
+}
+
+/// One step of AdamW on elements begin ..< end whose weights and moments are bfloat16. Weights and second moments are
+/// rounded stochastically, since their changes are often below half of the last digit.
+template <typename Gradient>
+void adamw_rounded_range(c10::BFloat16 *weights, const Gradient *gradient, c10::BFloat16 *first, c10::BFloat16 *second,
+                         const AdamWStep &step, uint32_t seed, uint64_t start, int64_t begin, int64_t end) {
+  each_vector<16>(end - begin, [&](int64_t offset, auto n) {
+    int64_t i = begin + offset;
+    Floats p = load(weights + i, n), m = load(first + i, n), v = load(second + i, n);
+    adamw_step(step, load(gradient + i, n), p, m, v);
+    UInt32s bits = random_bits(seed, start + uint64_t(i));
+    store(first + i, m, n);
+    store(second + i, stochastically_rounded(v, bits), n);
+    store(weights + i, stochastically_rounded(p, bits >> 16), n);
   });
 }
 

@@ -39,6 +39,10 @@ TORCH_LIBRARY(xtuner, m) {
       "adamw_(Tensor(a!) master, Tensor gradient, Tensor(b!) first, Tensor(c!) second, Tensor(d!)? copy, "
       "float learning_rate, float beta1, float beta2, float epsilon, float weight_decay, int step, "
       "float gradient_scale) -> ()");
+  m.def(
+      "adamw_rounded_(Tensor(a!) weights, Tensor gradient, Tensor(b!) first, Tensor(c!) second, float learning_rate, "
+      "float beta1, float beta2, float epsilon, float weight_decay, int step, float gradient_scale, int seed, "
+      "int start) -> ()");
   m.def("squared_sum(Tensor x) -> Tensor");
   m.def("router_scores(Tensor logits) -> (Tensor, Tensor)");
   m.def("router_scores_backward(Tensor? grad, Tensor? sum_grad, Tensor scores) -> Tensor");

@@ -15,6 +15,7 @@ extension FlatUnit {
   /// last reduction; a view of its local shape.
   public func accumulator(of parameter: Parameter) -> Tensor {
     let index = index(of: parameter)
+    widenSoleGradient(index)
     let sum = view(gradientMemory(), slots[index])
     if !hasGradient[index] {
       withoutGradients { sum.zero() }
@@ -24,8 +25,17 @@ extension FlatUnit {
   }
 
   /// Adds `gradient`, of any floating dtype, to the parameter's float32 gradient.
+  ///
+  /// The first one of another dtype is kept as it is where no other rank has a gradient to add: most
+  /// steps bring no second one, and the tensor is half as large and not copied.
   public func accumulate(_ gradient: Tensor, for parameter: Parameter) {
     let index = index(of: parameter)
+    if !hasGradient[index], group.size == 1, replicas.size == 1, gradient.dtype != .float32 {
+      soleGradients[index] = withoutGradients { gradient.contiguous() }
+      hasGradient[index] = true
+      return
+    }
+    widenSoleGradient(index)
     let sum = view(gradientMemory(), slots[index])
     withoutGradients {
       if hasGradient[index] {
@@ -35,6 +45,13 @@ extension FlatUnit {
         hasGradient[index] = true
       }
     }
+  }
+
+  /// Moves a gradient that was kept as it came into the float32 sums.
+  private func widenSoleGradient(_ index: Int) {
+    guard let sole = soleGradients[index] else { return }
+    soleGradients[index] = nil
+    withoutGradients { view(gradientMemory(), slots[index]).copy(from: sole) }
   }
 
   /// libtorch widens all of what is added to another dtype first: a few rows at a time keep that small.
@@ -51,8 +68,32 @@ extension FlatUnit {
 
   /// Forgets the gradients: the next one overwrites, and parameters without one count as zero.
   public func clearGradients() {
-    for index in hasGradient.indices { hasGradient[index] = false }
+    for index in hasGradient.indices {
+      hasGradient[index] = false
+      soleGradients[index] = nil
+    }
     hasGradientShard = false
+  }
+
+  /// The gradient of the own part in pieces, flat, float32 or as they came, in ascending order; elements
+  /// that are in none are padding. Ranges count in the unit.
+  ///
+  /// Reductions must have been finished.
+  public func gradientPieces() -> [(range: Range<Int>, gradient: Tensor)] {
+    guard soleGradients.contains(where: { $0 != nil }) else {
+      return [(shardRange, finishedGradient())]
+    }
+    return slots.enumerated().map { index, slot in
+      let gradient =
+        if let sole = soleGradients[index] {
+          sole
+        } else if hasGradient[index] {
+          view(gradientShard(), slot)
+        } else {
+          Tensor.zeros([slot.range.count], dtype: computeDType)
+        }
+      return (slot.range, gradient.view([-1]))
+    }
   }
 
   /// The float32 gradient of a parameter in a unit that one rank has alone, a view.
@@ -61,10 +102,12 @@ extension FlatUnit {
     return view(finishedGradient(), slots[index(of: parameter)])
   }
 
-  /// The gradient of the own part, with zeros for parameters that got none since the last clear.
+  /// The float32 gradient of the own part, with zeros for parameters that got none since the last
+  /// clear.
   ///
   /// Reductions must have been finished.
   public func finishedGradient() -> Tensor {
+    for index in slots.indices { widenSoleGradient(index) }
     let gradient = gradientShard()
     withoutGradients {
       if group.size == 1 {

@@ -4,8 +4,8 @@ public import XTunerNN
 /// The memory of parameters that are gathered together: flat buffers, of which the parameters are
 /// views, each rank of a group keeping an equal part.
 ///
-/// Master weights, gradients and moments of the own part are one float32 vector each, so that an
-/// optimizer is one pass. Parameters with weight decay come first; each starts at a multiple of 64
+/// Master weights, gradients and moments of the own part are one vector each, so that an optimizer is
+/// one pass; where nothing has to be summed, gradients stay the tensors that they came as. Parameters with weight decay come first; each starts at a multiple of 64
 /// bytes. The whole is padded to a multiple of the group's size. The compute copy (bfloat16, say) has
 /// the same layout; in float32 it is the master.
 ///
@@ -15,8 +15,10 @@ public import XTunerNN
 public final class FlatUnit {
   /// What the memory is for.
   public enum Purpose: Sendable {
-    /// Master weights, gradients and the compute copy.
+    /// Float32 master weights, gradients and the compute copy.
     case training
+    /// Gradients and the compute copy, which has the weights.
+    case trainingWithoutMaster
     /// The compute copy alone.
     case inference
   }
@@ -52,7 +54,7 @@ public final class FlatUnit {
   public let replicas: ProcessGroup
   /// The elements that this rank keeps.
   public let shardRange: Range<Int>
-  /// Float32 weights of the own part; nil for inference in another dtype.
+  /// Float32 weights of the own part; nil where the compute tensor, in another dtype, has the weights.
   public let master: Tensor?
   /// The own part of what forward passes read; the master in float32.
   public let compute: Tensor
@@ -69,6 +71,8 @@ public final class FlatUnit {
   var replicaWork: Work?
   var hasGradientShard = false
   var hasGradient: [Bool]
+  /// Gradients that are the only ones of their parameters so far, as they came; see `accumulate`.
+  var soleGradients: [Tensor?]
   private var indices: [ObjectIdentifier: Int] = [:]
 
   /// A reduce-scatter under way.
@@ -124,6 +128,7 @@ public final class FlatUnit {
     self.elementCount = elementCount
     self.decayedCount = decayedCount
     self.hasGradient = Array(repeating: false, count: slots.count)
+    self.soleGradients = Array(repeating: nil, count: slots.count)
     self.shardRange = group.index * share..<(group.index + 1) * share
     let keepsMaster = purpose == .training || computeDType == .float32
     let master = keepsMaster ? Tensor.zeros([share], dtype: .float32) : nil
@@ -166,14 +171,14 @@ public final class FlatUnit {
 
   // MARK: Reading and writing parts
 
-  /// The own part of the weights: the float32 master, or the compute tensor in an inference unit.
+  /// The own part of the weights: the float32 master, or the compute tensor where there is none.
   public var weights: Tensor { master ?? compute }
 
-  /// Where weights are written in a unit that one rank has alone: the float32 master, or the compute
-  /// tensor in an inference unit; a view of the parameter's shape.
+  /// Where weights are written in a unit that one rank has alone: a view of `weights` with the
+  /// parameter's shape.
   public func writableView(of parameter: Parameter) -> Tensor {
     precondition(group.size == 1, "\(name) is spread over \(group.size) ranks")
-    return view(master ?? compute, slots[index(of: parameter)])
+    return view(weights, slots[index(of: parameter)])
   }
 
   /// The own elements of a parameter, as runs between the whole parameter and the own part.

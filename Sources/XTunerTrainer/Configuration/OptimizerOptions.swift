@@ -8,6 +8,14 @@ public struct OptimizerOptions: Sendable, Equatable {
     case muon
   }
 
+  /// The number type of what the optimizer keeps.
+  public enum State: String, Sendable, CaseIterable {
+    /// Float32 master weights and moments: 12 bytes an element beside the compute copy.
+    case f32
+    /// Moments in bfloat16, and no master weights: 4 bytes an element beside the compute copy.
+    case bf16
+  }
+
   /// Decay rates of AdamW's two running means.
   public struct Betas: Sendable, Equatable {
     /// Decay rate of the mean of gradients.
@@ -32,6 +40,8 @@ public struct OptimizerOptions: Sendable, Equatable {
   public var betas = Betas(first: 0.9, second: 0.95)
   /// Added to the denominator of the update.
   public var epsilon = 1e-8
+  /// The number type of master weights and moments.
+  public var state = State.f32
   /// Decay rate of Muon's running mean of gradients.
   public var momentum = 0.95
   /// Whether Muon's direction looks one step ahead of the mean.
@@ -75,6 +85,14 @@ extension OptimizerOptions: ConfigurationSection {
       "epsilon", \.epsilon, .number(.positive),
       "Added to the root of the mean squared gradient in the update."),
     .init(
+      "state", \.state, .choice(),
+      """
+      adamw: what is kept of each weight. f32: a master weight and two moments in float32, 12 bytes \
+      beside the weight that is computed with. bf16: two moments in bfloat16, 4 bytes, and no master; \
+      updates are rounded stochastically, so that small ones are not lost, at the price of noise. It \
+      needs model.dtype bf16.
+      """),
+    .init(
       "momentum", \.momentum, .number(.belowOne),
       "muon: decay rate of the running mean of a matrix's gradients."),
     .init(
@@ -93,7 +111,15 @@ extension OptimizerOptions: ConfigurationSection {
 
 extension OptimizerOptions {
   /// Rejects what is not for the update rule, and what Muon cannot do.
-  func check(_ problems: inout ConfigurationProblems, parallel: ParallelOptions) {
+  func check(
+    _ problems: inout ConfigurationProblems, parallel: ParallelOptions, model: ModelOptions
+  ) {
+    problems.check(
+      "optimizer.state", involving: ["model.dtype"], state == .f32 || model.dtype == .bf16,
+      "bf16 needs model.dtype bf16, which is \(model.dtype.rawValue)")
+    problems.check(
+      "optimizer.state", involving: ["optimizer.name"], state == .f32 || name == .adamw,
+      "bf16 is for optimizer.name adamw, which is \(name.rawValue)")
     switch name {
     case .adamw:
       let defaults = OptimizerOptions()

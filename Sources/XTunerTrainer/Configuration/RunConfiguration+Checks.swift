@@ -5,7 +5,7 @@ extension RunConfiguration {
     checkData(&problems)
     checkTraining(&problems)
     checkSchedule(&problems)
-    optimizer.check(&problems, parallel: parallel)
+    optimizer.check(&problems, parallel: parallel, model: model)
     problems.check(
       "evaluation.every_steps", evaluation.everySteps == nil || hasEvaluationData,
       "needs held-out data; give data.evaluation or data.validation_split")

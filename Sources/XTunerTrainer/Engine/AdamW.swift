@@ -1,8 +1,10 @@
 import Torch
 package import XTunerParallel
 
-/// AdamW on this rank's part of flat units: float32 master weights and moments, decoupled weight
-/// decay.
+/// AdamW on this rank's part of flat units, with decoupled weight decay.
+///
+/// Moments have the dtype of the weights. Those of a unit with a master are float32; where the bfloat16
+/// compute copy has the weights, they are bfloat16 too, and updates are rounded stochastically.
 package final class AdamW {
   package struct Options: Sendable, Hashable {
     package var beta1 = 0.9
@@ -16,9 +18,9 @@ package final class AdamW {
   /// The state of one unit.
   package struct Moments {
     package let unit: FlatUnit
-    /// Running mean of the gradient, `[shardRange.count]` float32.
+    /// Running mean of the gradient, `[shardRange.count]`.
     package let first: RestingTensor
-    /// Running mean of the squared gradient, `[shardRange.count]` float32.
+    /// Running mean of the squared gradient, `[shardRange.count]`.
     package let second: RestingTensor
 
     func prefetch() {
@@ -37,7 +39,7 @@ package final class AdamW {
     self.options = options
     self.moments = units.map { unit in
       func zeros() -> RestingTensor {
-        RestingTensor(Tensor.zeros([unit.shardRange.count], dtype: .float32), swap: swap)
+        RestingTensor(Tensor.zeros([unit.shardRange.count], dtype: unit.weights.dtype), swap: swap)
       }
       return Moments(unit: unit, first: zeros(), second: zeros())
     }
@@ -54,7 +56,7 @@ package final class AdamW {
         state.first.use { first in
           state.second.use { second in
             update(
-              state.unit, first: first, second: second, learningRate: learningRate,
+              state.unit, index, first: first, second: second, learningRate: learningRate,
               gradientScale: gradientScale)
           }
         }
@@ -63,28 +65,46 @@ package final class AdamW {
   }
 
   private func update(
-    _ unit: FlatUnit, first: Tensor, second: Tensor, learningRate: Double, gradientScale: Double
+    _ unit: FlatUnit, _ index: Int, first: Tensor, second: Tensor, learningRate: Double,
+    gradientScale: Double
   ) {
-    guard let master = unit.master else {
-      preconditionFailure("\(unit.name) was made for inference")
-    }
-    let gradient = unit.finishedGradient()
-    let copy = unit.computeDType == .float32 ? nil : unit.compute
-    let ranges = [
+    let decayRanges = [
       (0..<unit.decayedCount, options.weightDecay), (unit.decayedCount..<unit.elementCount, 0),
     ]
-    for (range, weightDecay) in ranges {
-      let own = range.clamped(to: unit.shardRange)
-      if own.isEmpty { continue }
-      func part(_ tensor: Tensor) -> Tensor {
-        tensor.narrowed(
-          dim: 0, start: own.lowerBound - unit.shardRange.lowerBound, length: own.count)
+    for (range, gradient) in unit.gradientPieces() {
+      for (decayed, weightDecay) in decayRanges {
+        let own = decayed.clamped(to: range)
+        if own.isEmpty { continue }
+        func part(_ tensor: Tensor) -> Tensor {
+          tensor.narrowed(
+            dim: 0, start: own.lowerBound - unit.shardRange.lowerBound, length: own.count)
+        }
+        let gradient = gradient.narrowed(
+          dim: 0, start: own.lowerBound - range.lowerBound, length: own.count)
+        if let master = unit.master {
+          Tensor.adamW(
+            master: part(master), gradient: gradient, firstMoment: part(first),
+            secondMoment: part(second),
+            copy: unit.computeDType == .float32 ? nil : part(unit.compute),
+            learningRate: learningRate, beta1: options.beta1, beta2: options.beta2,
+            epsilon: options.epsilon, weightDecay: weightDecay, step: stepCount,
+            gradientScale: gradientScale)
+        } else {
+          Tensor.adamWRounded(
+            weights: part(unit.compute), gradient: gradient, firstMoment: part(first),
+            secondMoment: part(second), learningRate: learningRate, beta1: options.beta1,
+            beta2: options.beta2, epsilon: options.epsilon, weightDecay: weightDecay,
+            step: stepCount, gradientScale: gradientScale,
+            seed: Self.seed(unit: index, step: stepCount), start: own.lowerBound)
+        }
       }
-      Tensor.adamW(
-        master: part(master), gradient: part(gradient), firstMoment: part(first),
-        secondMoment: part(second), copy: copy.map(part), learningRate: learningRate,
-        beta1: options.beta1, beta2: options.beta2, epsilon: options.epsilon,
-        weightDecay: weightDecay, step: stepCount, gradientScale: gradientScale)
     }
+  }
+
+  /// What the rounding of a unit's update depends on beside the element: not on the ranks.
+  private static func seed(unit: Int, step: Int) -> UInt32 {
+    // Odd constants near 2^32 divided by the golden ratio and by its square.
+    UInt32(truncatingIfNeeded: step) &* 0x9E37_79B1 ^ UInt32(truncatingIfNeeded: unit)
+      &* 0x85EB_CA77
   }
 }

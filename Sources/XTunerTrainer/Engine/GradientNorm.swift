@@ -14,7 +14,8 @@ package struct GradientNorm {
   package init(_ units: ModelUnits) throws {
     let isCounted = units.mesh.replicate.index == 0
     let own = units.all.map { unit in
-      isCounted ? unit.finishedGradient().squaredSum().item() : 0
+      guard isCounted else { return 0.0 }
+      return unit.gradientPieces().reduce(0) { $0 + $1.gradient.squaredSum().item() }
     }
     let ranks = try units.mesh.world.gatherValues(own, label: "gradient norm")
     var sum = 0.0

@@ -57,6 +57,7 @@ final class ImaginedStep {
   func run() {
     for unit in blocks.flatMap(\.values) {
       unit.named = []
+      unit.soleGradients = [:]
       unit.hasGradientShard = false
     }
     let interleave = setting.options.interleave
@@ -113,7 +114,7 @@ final class ImaginedStep {
     case .embedBackward(let batch):
       hidden[batch] = nil
       finishReductionIfUnderWay(0)
-      accumulate([(name: "embedding", count: V * D, size: 4)], in: 0, .dense)
+      accumulate(("embedding", V * D, 4), in: 0, .dense)
     }
   }
 
@@ -139,9 +140,9 @@ final class ImaginedStep {
       execution.enterBackward(gradient)
     }
     execution.backward(stages) { gradients in
-      for (parameter, _) in gradients {
+      for (parameter, memory) in gradients {
         accumulate(
-          [(parameter.name, parameter.elementCount, parameter.elementSize)], in: block,
+          (parameter.name, parameter.elementCount, parameter.elementSize), memory, in: block,
           parameter.unit)
       }
     }
@@ -181,20 +182,26 @@ final class ImaginedStep {
     }
   }
 
+  /// `memory` has the gradient, unless it is added up in place.
   private func accumulate(
-    _ gradients: [(name: String, count: Int, size: Int)], in block: Int, _ kind: ImaginedUnit.Kind
+    _ gradient: (name: String, count: Int, size: Int), _ memory: ImaginedMemory? = nil,
+    in block: Int, _ kind: ImaginedUnit.Kind
   ) {
     guard let unit = blocks[block][kind] else { return }
+    let isFirst = unit.named.insert(gradient.name).inserted
+    if isFirst, unit.isAlone, gradient.size != 4, let memory {
+      unit.soleGradients[gradient.name] = memory
+      return
+    }
     if unit.isSharded {
       if unit.gradientBuffer == nil { unit.gradientBuffer = takeBuffer(unit.elementCount * 4) }
     } else {
       makeShard(unit)
     }
-    for gradient in gradients where !unit.named.insert(gradient.name).inserted {
-      // To add bfloat16 to float32, libtorch widens it first, so many elements at a time.
-      let widened = gradient.size == 4 ? 0 : min(gradient.count, FlatUnit.widenedCount)
-      _ = ledger.take(widened * 4, \.parameterGradients)
-    }
+    unit.soleGradients[gradient.name] = nil
+    // To add bfloat16 to float32, libtorch widens it first, so many elements at a time.
+    let widened = isFirst || gradient.size == 4 ? 0 : min(gradient.count, FlatUnit.widenedCount)
+    _ = ledger.take(widened * 4, \.parameterGradients)
   }
 
   private func makeShard(_ unit: ImaginedUnit) {
@@ -256,13 +263,13 @@ final class ImaginedStep {
     finishReductionIfUnderWay(head)
     finishReductionIfUnderWay(projection)
     let normalized = ledger.take(T * D * e + T * 4, \.activations)
-    accumulate([("projection", V * D, 4)], in: projection, .dense)
+    accumulate(("projection", V * D, 4), in: projection, .dense)
     let gradient = ledger.take(T * D * e, \.gradients)
     chunk(min(setting.options.chunkSize, N))
     // The norm's gradient, with a float32 row for each 64 rows.
     let partial = ledger.take((T + 63) / 64 * D * 4, \.working)
     let result = ledger.take(T * D * e, \.gradients)
-    accumulate([("norm", D, e)], in: head, .dense)
+    accumulate(("norm", D, e), ledger.take(D * e, \.parameterGradients), in: head, .dense)
     withExtendedLifetime((input, normalized, gradient, partial)) { hidden[batch] = result }
   }
 
@@ -279,12 +286,12 @@ final class ImaginedStep {
   private func update() {
     ledger.moment = "update"
     let units = blocks.flatMap { block in ImaginedUnit.Kind.allCases.compactMap { block[$0] } }
-    for unit in units { makeShard(unit) }
+    for unit in units where unit.soleGradients.isEmpty { makeShard(unit) }
     guard setting.swapsOptimizer else { return }
     var present: [ImaginedMemory] = []
     for unit in units {
       if present.count == 2 { present.removeFirst() }
-      present.append(ledger.take(8 * unit.shardCount, \.moments))
+      present.append(ledger.take(2 * unit.momentSize * unit.shardCount, \.moments))
     }
   }
 }

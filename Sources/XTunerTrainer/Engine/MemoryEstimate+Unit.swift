@@ -20,6 +20,12 @@ final class ImaginedUnit {
   var gradientBuffer: ImaginedMemory?
   var gradientShard: ImaginedMemory?
   var hasGradientShard = false
+  /// Whether no other rank has a part in the gradients.
+  let isAlone: Bool
+  /// The only gradients of their parameters so far, as they came.
+  var soleGradients: [String: ImaginedMemory] = [:]
+  /// Bytes of one moment of an element.
+  let momentSize: Int
   /// Parameters that have a gradient since the last reduction.
   var named: Set<String> = []
   var reduction: [ImaginedMemory]?
@@ -37,6 +43,9 @@ final class ImaginedUnit {
     guard !own.isEmpty else { return nil }
     groupSize = kind == .experts ? layout.expertShard : layout.shard
     elementSize = kind == .float32 ? 4 : dtype.size
+    isAlone = groupSize == 1 && layout.replicate == 1
+    let hasMaster = setting.keepsMaster || elementSize == 4
+    momentSize = hasMaster ? 4 : elementSize
     let count = own.reduce(0) { sum, parameter in
       var count = parameter.elementCount
       if kind == .experts {
@@ -46,9 +55,11 @@ final class ImaginedUnit {
     }
     elementCount = count.roundedUp(toMultipleOf: 16 * groupSize)
     // The master, and the compute copy unless that is the master.
-    resident.append(ledger.take(4 * shardCount, \.weights))
+    if hasMaster { resident.append(ledger.take(4 * shardCount, \.weights)) }
     if elementSize != 4 { resident.append(ledger.take(elementSize * shardCount, \.weights)) }
-    if !setting.swapsOptimizer { resident.append(ledger.take(8 * shardCount, \.moments)) }
+    if !setting.swapsOptimizer {
+      resident.append(ledger.take(2 * momentSize * shardCount, \.moments))
+    }
   }
 
   static func kind(of parameter: Parameter, computeDType: DType) -> Kind {

@@ -4,10 +4,11 @@ package import XTunerParallel
 
 /// Bytes of tensors by what they are for.
 package struct MemoryParts: Sendable, Hashable {
-  /// Own part of the weights: 4 bytes an element for the float32 master, and the compute copy where
-  /// that is another dtype (2 in bfloat16).
+  /// Own part of the weights: 4 bytes an element for the float32 master if there is one, and the compute
+  /// copy where that is another dtype (2 in bfloat16).
   package var weights = 0
-  /// Own part of AdamW's moments, two float32 numbers an element; nothing where they rest on the host.
+  /// Own part of AdamW's moments, two numbers an element of the dtype of the weights that are updated;
+  /// nothing where they rest on the host.
   package var moments = 0
   /// Own part of the float32 gradients.
   package var gradientShards = 0
@@ -19,7 +20,8 @@ package struct MemoryParts: Sendable, Hashable {
   package var activations = 0
   /// Gradients of activations.
   package var gradients = 0
-  /// Gradients of one stage's parameters, before they are added to their unit's.
+  /// Gradients of parameters as they come: of one stage, before they are added to their unit's, or of all
+  /// layers where one rank has them alone and there is nothing to add.
   package var parameterGradients = 0
   /// Logits of one chunk and what is computed of them.
   package var head = 0
@@ -55,6 +57,8 @@ package struct MemoryEstimate: Sendable {
     package var computeDType = DType.bfloat16
     package var layout = ParallelLayout.single
     package var options = TrainingEngine.Options()
+    /// Whether there are float32 master weights and moments, or bfloat16 moments alone.
+    package var keepsMaster = true
     /// Whether AdamW's moments rest in host memory.
     package var swapsOptimizer = false
     /// Tokens of a micro-batch's packs, over all ranks that share them.

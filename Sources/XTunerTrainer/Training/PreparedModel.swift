@@ -13,15 +13,18 @@ public struct PreparedModel {
 
   /// Builds `configuration` and gives this rank's part of it memory; the weights are still zeros.
   ///
-  /// `decays` says whether weight decay applies to a parameter.
+  /// `keepsMaster` says whether a trained model has float32 weights beside those that it computes with,
+  /// `decays` whether weight decay applies to a parameter.
   public init(
     _ configuration: ModelConfiguration, computeDType: DType, isTrained: Bool,
-    mesh: ProcessMesh = ProcessMesh(),
+    keepsMaster: Bool = true, mesh: ProcessMesh = ProcessMesh(),
     decays: (Parameter) -> Bool = { $0.kind == .matrix || $0.kind == .embedding }
   ) {
     self.model = CausalLanguageModel(configuration)
     self.units = ModelUnits(
-      model, computeDType: computeDType, purpose: isTrained ? .training : .inference, mesh: mesh,
+      model, computeDType: computeDType,
+      purpose: !isTrained ? .inference : keepsMaster ? .training : .trainingWithoutMaster,
+      mesh: mesh,
       decays: decays)
   }
 

@@ -57,6 +57,7 @@ extension MemoryEstimate.Setting {
     computeDType = DType(configuration.model.dtype)
     self.layout = layout
     options = TrainingEngine.Options(configuration, layerCount: model.layers.count)
+    keepsMaster = configuration.optimizer.state == .f32
     swapsOptimizer = training.swapsOptimizer
     longestSample = configuration.data.sequenceLength
     let packsOfRanks = training.microBatchPacks * layout.dataRankCount

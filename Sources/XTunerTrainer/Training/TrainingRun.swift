@@ -104,7 +104,8 @@ public final class TrainingRun {
     let computeDType = DType(configuration.model.dtype)
     let optimizerOptions = configuration.optimizer
     prepared = PreparedModel(
-      modelConfiguration, computeDType: computeDType, isTrained: true, mesh: ranks.mesh,
+      modelConfiguration, computeDType: computeDType, isTrained: true,
+      keepsMaster: optimizerOptions.state == .f32, mesh: ranks.mesh,
       decays: { optimizerOptions.decays($0) })
     optimizer = optimizerOptions.makeOptimizer(
       prepared.units.all, swap: configuration.training.swapsOptimizer ? HostSwap() : nil)

@@ -71,6 +71,9 @@ enum UnitFiles {
       elementCount = end
     }
 
+    /// Weights and moments have one dtype: float32, or bfloat16 in a unit without a master.
+    var dataType: SafetensorsDataType { unit.weights.dtype == .bfloat16 ? .bfloat16 : .float32 }
+
     /// Reads or writes the tensor.
     func use<Result>(_ body: (Tensor) throws -> Result) rethrows -> Result {
       try resting.use(body)
@@ -89,7 +92,7 @@ enum UnitFiles {
         tensors: parts.filter { $0.kind == kind }.map { part in
           CheckpointTensor(
             entry: SafetensorsEntry(
-              name: part.unit.name, dataType: .float32, shape: [part.elementCount]),
+              name: part.unit.name, dataType: part.dataType, shape: [part.elementCount]),
             bytes: part.use { HostBytes($0) })
         })
     }
@@ -104,7 +107,7 @@ enum UnitFiles {
       return RunCheckpointManifest.Piece(
         unit: unit.name, parameter: slot.parameter.name, file: part.kind.fileName(rank: rank),
         tensor: unit.name, offset: place.offset, length: own.count,
-        dataType: .float32, slice: slot.slice.isWhole ? nil : slot.slice,
+        dataType: part.dataType, slice: slot.slice.isWhole ? nil : slot.slice,
         start: own.lowerBound - slot.offset)
     }
   }
