@@ -37,7 +37,8 @@ package final class AdamW {
     self.options = options
     self.moments = units.map { unit in
       func zeros() -> RestingTensor {
-        RestingTensor(Tensor.zeros([unit.shardRange.count], dtype: .float32), swap: swap)
+        RestingTensor(
+          Tensor.zeros([unit.shardRange.count], dtype: .float32, device: unit.device), swap: swap)
       }
       return Moments(unit: unit, first: zeros(), second: zeros())
     }
