@@ -13,6 +13,16 @@ let swiftSettings: [SwiftSetting] = [
   .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
 ]
 
+/// How C++ that includes libtorch's headers is compiled.
+let torchFlags: [CXXSetting] = [
+  .unsafeFlags([
+    "-isystem", "\(torch)/include", "-isystem", "\(torch)/include/torch/csrc/api/include",
+    "-std=c++20",
+    // libtorch is built with GCC, which mangles constrained templates as clang 17 did.
+    "-fclang-abi-compat=17",
+  ])
+]
+
 let argumentParser: Target.Dependency = .product(
   name: "ArgumentParser", package: "swift-argument-parser")
 let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
@@ -49,20 +59,17 @@ let package = Package(
     .target(
       name: "CTorch",
       exclude: ["ops.txt"],
-      cxxSettings: [
-        .unsafeFlags([
-          "-isystem", "\(torch)/include", "-isystem", "\(torch)/include/torch/csrc/api/include",
-          "-std=c++20",
-          // libtorch is built with GCC, which mangles constrained templates as clang 17 did.
-          "-fclang-abi-compat=17",
-        ])
-      ],
+      cxxSettings: torchFlags,
       linkerSettings: [
         .unsafeFlags([
           "-L\(torch)/lib", "-ltorch_cpu", "-lc10",
           "-Xlinker", "-rpath", "-Xlinker", "\(torch)/lib",
         ])
       ]),
+    // A device that only tests have, see Tests/TestDevice.
+    .target(
+      name: "TestDevice", dependencies: ["CTorch"], path: "Tests/TestDevice",
+      cxxSettings: torchFlags),
     .executableTarget(
       name: "xtuner", dependencies: ["XTunerCommands", argumentParser],
       swiftSettings: swiftSettings),
@@ -90,7 +97,7 @@ let package = Package(
       [
         "Torch", "XTunerTokenizers", "XTunerData", "XTunerNN", "XTunerParallel", "XTunerMoE",
         "XTunerModels", "XTunerCheckpoint", crypto, yams,
-      ])
+      ], tests: ["TestDevice"])
     + module(
       "XTunerGeneration",
       [

@@ -86,6 +86,8 @@ class Operator:
         self.in_place = bool(re.search(r"\(a!\)", returns)) or returns == "()"
         parts = re.split(r",\s*", returns.strip("()")) if returns.startswith("(") else [returns]
         self.returns = [] if returns == "()" else [re.sub(r"\([a-z](\s*->\s*\*)?!?\)", "", p).strip() for p in parts]
+        for a in self.arguments:
+            a.follows_self = a.type == "Device?" and not static  # the result lies where the tensor does
         self.shown = [a for a in self.arguments if a.type not in FIXED and not (a.name == "self" and not static)]
         if len(self.shown) != len(self.labels):
             names = ":".join(a.name for a in self.shown)
@@ -135,7 +137,7 @@ class Operator:
             if a.name == "self" and not self.static:
                 call.append("handle")
                 continue
-            label, swift = next(labels), SCALARS[a.type][2]
+            label, swift = next(labels), SCALARS[a.type][2] + ("?" if a.follows_self else "")
             default = swift_default(a)
             shown = f"{label} {n}" if label != n else n
             params.append(f"{shown}: {swift}{default}")
@@ -196,7 +198,7 @@ def swift_default(a):
     if d is None:
         return ""
     if a.type == "Device?":
-        return " = .cpu"
+        return " = nil" if a.follows_self else " = .cpu"
     if d == "Mean":
         return " = 1"
     if d == "None":
@@ -229,7 +231,7 @@ def swift_argument(a, n, prepare):
     if t == "ScalarType?":
         return f"{n}?.rawValue ?? -1"
     if t == "Device?":
-        return f"{n}.raw"
+        return f"({n} ?? self.device).raw" if a.follows_self else f"{n}.raw"
     if t == "Generator?":
         return f"{n}?.handle"
     p = n.strip("`") + "Pointer"

@@ -35,6 +35,10 @@ const char *ct_last_error(void) { return last_error.c_str(); }
 
 // ---- Tensors
 
+bool ct_tensor_has_same_memory(const ct_tensor *a, const ct_tensor *b) {
+  return a->value.device() == b->value.device() &&
+         a->value.unsafeGetTensorImpl()->data() == b->value.unsafeGetTensorImpl()->data();
+}
 void ct_tensor_free(ct_tensor *tensor) { delete tensor; }
 int64_t ct_live_handle_count(void) { return live_handles.load(); }
 CTStatus ct_tensor_retain(ct_tensor *tensor, ct_tensor **out) {

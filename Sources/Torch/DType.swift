@@ -93,6 +93,7 @@ public struct Device: Sendable, Hashable, CustomStringConvertible {
   public enum Kind: Int8, Sendable {
     case cpu = 0
     case cuda = 1
+    /// Ascend: the kind that libtorch leaves to back ends outside of it.
     case privateUse = 20
   }
 
@@ -101,18 +102,24 @@ public struct Device: Sendable, Hashable, CustomStringConvertible {
   /// The index among devices of this kind, -1 for the current one.
   public var index: Int8
 
+  /// A device of a kind; an index of -1 is the current one.
+  public init(kind: Kind, index: Int8) {
+    self.kind = kind
+    self.index = index
+  }
+
   /// Host memory.
   public static let cpu = Device(kind: .cpu, index: -1)
 
   var raw: CTDevice { CTDevice(type: kind.rawValue, index: index) }
 
-  /// As libtorch writes it, such as `cuda:0`.
+  /// As libtorch and its back ends write it, such as `cuda:0`.
   public var description: String {
     let name =
       switch kind {
       case .cpu: "cpu"
       case .cuda: "cuda"
-      case .privateUse: "privateuseone"
+      case .privateUse: "npu"
       }
     return index < 0 ? name : "\(name):\(index)"
   }

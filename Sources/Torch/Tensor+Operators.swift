@@ -12,7 +12,7 @@ extension Tensor {
 
   /// The tensor in `dtype`; the same tensor when it already is.
   public func to(_ dtype: DType) -> Tensor {
-    self.dtype == dtype ? self : toCopy(dtype: dtype, device: device)
+    self.dtype == dtype ? self : toCopy(dtype: dtype)
   }
 
   /// The tensor on `device`; the same tensor when it already is.

@@ -155,7 +155,8 @@ public final class TextGenerator {
     let longest = active.map { states[$0].prompt.count }.max() ?? 0
     // Most answers are shorter than they may be: memory for long ones is taken when they get long.
     let cache = KeyValueCache(
-      promptLengths: active.map { states[$0].prompt.count }, capacity: min(limit, longest + 64))
+      promptLengths: active.map { states[$0].prompt.count }, capacity: min(limit, longest + 64),
+      device: model.device)
     let sampler = TokenSampler(options)
     var logits = logitsSV(active.flatMap { states[$0].prompt }, cache)
     while true {
@@ -177,12 +178,12 @@ public final class TextGenerator {
       let samples = cache.pass == .prefill ? cache.lengths : cache.lengths.map { _ in 1 }
       let bounds = samples.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1) }
       let context = model.makeContext(bounds: bounds, positions: cache.positionsT, cache: cache)
-      var hiddenSD = model.hiddenStates(Tensor(tokens).to(.int64), context)
+      var hiddenSD = model.hiddenStates(Tensor(tokens, device: model.device).to(.int64), context)
       if cache.pass == .prefill {
-        let lastS = Tensor(bounds.dropFirst().map { Int64($0 - 1) })
+        let lastS = Tensor(bounds.dropFirst().map { Int64($0 - 1) }, device: model.device)
         hiddenSD = hiddenSD.selectingRows(dim: 0, index: lastS)
       }
-      return model.head(hiddenSD).to(.float32).contiguous()
+      return model.head(hiddenSD).to(.float32).to(.cpu).contiguous()
     }
   }
 

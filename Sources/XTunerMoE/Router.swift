@@ -122,7 +122,9 @@ public final class Router: Module {
     let routing =
       stored
       ?? makeRouting(
-        expertsTK: forced.map { forcedExperts($0, tokenCount: hiddenTD.size(0)) }
+        expertsTK: forced.map {
+          forcedExperts($0, tokenCount: hiddenTD.size(0), on: hiddenTD.device)
+        }
           ?? chosenExperts(scoresTE, logitsTE))
     var weightsTK: Tensor
     switch options.scoring {
@@ -153,19 +155,21 @@ public final class Router: Module {
     }
   }
 
-  private func forcedExperts(_ rule: ForcedRouting, tokenCount: Int) -> Tensor {
+  private func forcedExperts(
+    _ rule: ForcedRouting, tokenCount: Int, on device: Device
+  ) -> Tensor {
     withoutGradients {
       let (experts, slots) = (options.expertCount, options.expertsPerToken)
       switch rule {
       case .uniform:
         let rows = Tensor.arange(
-          from: 0, to: .integer(tokenCount * slots), step: 1, dtype: .int64)
+          from: 0, to: .integer(tokenCount * slots), step: 1, dtype: .int64, device: device)
         let rounds = rows.floorDivided(by: .integer(experts))
         return rows.subtracting(rounds, alpha: .integer(experts)).view([tokenCount, slots])
       case .random:
         let numbers = Tensor.empty([tokenCount, experts], dtype: .float32)
         numbers.fillUniform(from: 0, to: 1, generator: Generator(seed: UInt64(tokenCount)))
-        return numbers.topK(slots, dim: -1, isLargest: true, isSorted: true).indices
+        return numbers.to(device).topK(slots, dim: -1, isLargest: true, isSorted: true).indices
       }
     }
   }

@@ -24,6 +24,7 @@ public final class KeyValueCache {
   /// What this pass does.
   public private(set) var pass = Pass.prefill
 
+  private let device: Device
   private var layers: [String: (key: Tensor, value: Tensor)] = [:]
   /// Where the tokens of this pass are written, by the number of key-value heads: `[T G]` int64.
   private var rowIndices: [Int: Tensor] = [:]
@@ -32,12 +33,13 @@ public final class KeyValueCache {
 
   /// An empty cache for sequences whose prompts have `promptLengths` tokens; memory is taken when a
   /// layer first writes.
-  public init(promptLengths: [Int], capacity: Int) {
+  public init(promptLengths: [Int], capacity: Int, device: Device = .cpu) {
     precondition(
       promptLengths.allSatisfy { (1...capacity).contains($0) },
       "prompts of \(promptLengths) tokens do not fit a capacity of \(capacity)")
     self.lengths = promptLengths
     self.capacity = capacity
+    self.device = device
   }
 
   /// The number of sequences.
@@ -63,7 +65,7 @@ public final class KeyValueCache {
   /// Forgets all sequences but those at `indices`, which take these places in this order.
   public func keepSequences(_ indices: [Int]) {
     lengths = indices.map { lengths[$0] }
-    let rowsS = Tensor(indices.map(Int64.init))
+    let rowsS = Tensor(indices.map(Int64.init), device: device)
     layers = layers.mapValues { entry in
       (
         entry.key.selectingRows(dim: 0, index: rowsS),
@@ -77,8 +79,8 @@ public final class KeyValueCache {
   /// Positions of the tokens of this pass, `[T]` int64.
   public var positionsT: Tensor {
     switch pass {
-    case .prefill: Tensor(lengths.flatMap { (0..<$0).map(Int64.init) })
-    case .decode: Tensor(lengths.map { Int64($0 - 1) })
+    case .prefill: Tensor(lengths.flatMap { (0..<$0).map(Int64.init) }, device: device)
+    case .decode: Tensor(lengths.map { Int64($0 - 1) }, device: device)
     }
   }
 
@@ -111,7 +113,7 @@ public final class KeyValueCache {
       let visible = lengths.flatMap { length in
         (0..<longest).map { UInt8($0 < length && $0 >= length - (window ?? length) ? 1 : 0) }
       }
-      mask = Tensor(visible, shape: [sequenceCount, 1, 1, longest]).to(.bool)
+      mask = Tensor(visible, shape: [sequenceCount, 1, 1, longest], device: device).to(.bool)
     }
     masks[window ?? 0] = .some(mask)
     return mask
@@ -132,7 +134,7 @@ public final class KeyValueCache {
         }
       }
     }
-    return Tensor(rows)
+    return Tensor(rows, device: device)
   }
 
   private func grow(to newCapacity: Int) {

@@ -36,7 +36,7 @@ enum ProbeHandler {
   private static func logits(_ input: ProbeInput, _ model: CausalLanguageModel) -> Tensor {
     withoutGradients {
       let context = model.makeContext(bounds: input.bounds)
-      let hiddenTD = model.hiddenStates(Tensor(input.tokens), context)
+      let hiddenTD = model.hiddenStates(Tensor(input.tokens, device: model.device), context)
       let logitsTV = model.head(hiddenTD).to(.float32)
       return logitsTV.reshaped([input.rowCount, input.length, logitsTV.size(1)])
     }

@@ -62,6 +62,8 @@ bool ct_tensor_requires_grad(const ct_tensor *tensor);
 bool ct_tensor_has_grad_fn(const ct_tensor *tensor);
 /// Whether both share one storage.
 bool ct_tensor_shares_storage(const ct_tensor *a, const ct_tensor *b);
+/// Whether both are on one device and start at the same address.
+bool ct_tensor_has_same_memory(const ct_tensor *a, const ct_tensor *b);
 
 /// The address of the first element of a CPU tensor. It must be contiguous.
 CTStatus ct_tensor_data(ct_tensor *tensor, void *_Nullable *_Nonnull out);

@@ -58,8 +58,8 @@ void ct_work_free(ct_work *work);
 
 // ---- Memory
 
-/// A [count] CPU tensor whose storage has no memory.
-CTStatus ct_tensor_detached_storage(int64_t count, int32_t dtype, ct_tensor *_Nullable *_Nonnull out);
+/// A [count] tensor of a device whose storage has no memory.
+CTStatus ct_tensor_detached_storage(int64_t count, int32_t dtype, CTDevice device, ct_tensor *_Nullable *_Nonnull out);
 /// The storage of `tensor` and all its views uses the memory at the first element of `other` and keeps it alive.
 CTStatus ct_tensor_attach_memory(ct_tensor *tensor, ct_tensor *other);
 CTStatus ct_tensor_detach_memory(ct_tensor *tensor);

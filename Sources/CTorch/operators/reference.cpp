@@ -50,7 +50,8 @@ at::Tensor varlen_attention(const at::Tensor &query, const at::Tensor &key, cons
                             const at::Tensor &bounds, double scale, int64_t window,
                             const std::optional<at::Tensor> &sinks) {
   int64_t heads = query.size(1), repeat = heads / key.size(1);
-  auto edges = bounds.const_data_ptr<int64_t>();
+  auto host = bounds.cpu();
+  auto edges = host.const_data_ptr<int64_t>();
   std::vector<at::Tensor> samples;
   for (int64_t i = 0; i + 1 < bounds.numel(); ++i) {
     int64_t n = edges[i + 1] - edges[i];
@@ -59,7 +60,8 @@ at::Tensor varlen_attention(const at::Tensor &query, const at::Tensor &key, cons
     auto k = take(key).repeat_interleave(repeat, 0);    // [H, n, d]
     auto v = take(value).repeat_interleave(repeat, 0);  // [H, n, dv]
     auto scores = at::matmul(q, k.transpose(1, 2)) * scale;
-    auto distance = at::arange(n).unsqueeze(1) - at::arange(n);
+    auto distance = at::arange(n, bounds.options().device(query.device()));
+    distance = distance.unsqueeze(1) - distance;
     auto hidden = distance < 0;
     if (window > 0) hidden = at::logical_or(hidden, distance >= window);
     scores = scores.masked_fill(hidden, -std::numeric_limits<float>::infinity());
@@ -77,7 +79,8 @@ at::Tensor linear(const at::Tensor &x, const at::Tensor &weight, const std::opti
 }
 
 at::Tensor grouped_linear(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &offsets) {
-  auto ends = offsets.const_data_ptr<int64_t>();
+  auto host = offsets.cpu();
+  auto ends = host.const_data_ptr<int64_t>();
   std::vector<at::Tensor> groups;
   for (int64_t e = 0, begin = 0; e < weight.size(0); begin = ends[e++])
     groups.push_back(at::matmul(x.slice(0, begin, ends[e]), weight[e].t()));

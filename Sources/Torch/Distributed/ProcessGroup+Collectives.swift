@@ -27,7 +27,8 @@ extension ProcessGroup {
       output.elementCount == size * count && output.dtype == input.dtype,
       "all-gather of \(label): \(size) times \(input) into \(output)")
     guard count > 0, size > 1 else { return try copy("all-gather", label, into: output, input) }
-    return try issue("all-gather", label, output.flat, input.flat) {
+    let landing = landing(for: output)
+    return try issue("all-gather", label, landing.flat, staged(input), finish: landing.finish) {
       ct_group_all_gather($0, $1[0], $1[1], $2)
     }
   }
@@ -52,19 +53,20 @@ extension ProcessGroup {
       "reduce-scatter of \(label): \(input) into \(size) times \(output)")
     guard count > 0, size > 1 else { return try copy("reduce-scatter", label, into: output, input) }
     // libtorch's own goes through an all-reduce: the whole tensor to all, and order by place.
-    let parts = Tensor.empty([size * count], dtype: input.dtype)
+    let parts = Tensor.empty([size * count], dtype: input.dtype, device: device)
     let counts = Array(repeating: Int64(count), count: size)
     let size = size
     func sum() {
       withoutGradients {
-        let total = output.flat
-        total.copy(from: parts.narrowed(dim: 0, start: 0, length: count))
+        let landing = landing(for: output)
+        landing.flat.copy(from: parts.narrowed(dim: 0, start: 0, length: count))
         for place in 1..<size {
-          total.add(parts.narrowed(dim: 0, start: place * count, length: count))
+          landing.flat.add(parts.narrowed(dim: 0, start: place * count, length: count))
         }
+        landing.finish?()
       }
     }
-    return try issue("reduce-scatter", label, parts, input.flat, finish: sum) {
+    return try issue("reduce-scatter", label, parts, staged(input), finish: sum) {
       ct_group_all_to_all($0, $1[0], $1[1], counts, counts, counts.count, $2)
     }
   }
@@ -77,7 +79,8 @@ extension ProcessGroup {
   ) throws(CommunicationError) -> Work {
     check([tensor], "all-reduce", label)
     guard tensor.elementCount > 0, size > 1 else { return try nothing("all-reduce", label) }
-    return try issue("all-reduce", label, tensor) {
+    let landing = landing(for: tensor, isRead: true)
+    return try issue("all-reduce", label, landing.flat, finish: landing.finish) {
       ct_group_all_reduce($0, $1[0], operation == .maximum, $2)
     }
   }
@@ -111,7 +114,8 @@ extension ProcessGroup {
     let width = Int64(input.shape.dropFirst().reduce(1, *))
     let outputElements = outputCounts.map { Int64($0) * width }
     let inputElements = inputCounts.map { Int64($0) * width }
-    return try issue("all-to-all", label, output.flat, input.flat) {
+    let landing = landing(for: output)
+    return try issue("all-to-all", label, landing.flat, staged(input), finish: landing.finish) {
       ct_group_all_to_all($0, $1[0], $1[1], outputElements, inputElements, size, $2)
     }
   }
@@ -123,7 +127,8 @@ extension ProcessGroup {
     check([tensor], "broadcast", label)
     precondition(ranks.indices.contains(index), "broadcast of \(label) from place \(index)")
     guard tensor.elementCount > 0, size > 1 else { return try nothing("broadcast", label) }
-    return try issue("broadcast", label, tensor.flat) {
+    let landing = landing(for: tensor, isRead: true)
+    return try issue("broadcast", label, landing.flat, finish: landing.finish) {
       ct_group_broadcast($0, $1[0], Int32(index), $2)
     }
   }
@@ -140,8 +145,8 @@ extension ProcessGroup {
   public func gatherValues(
     _ values: [Double], label: String
   ) throws(CommunicationError) -> [[Double]] {
-    let all = Tensor.empty([size * values.count], dtype: .float64)
-    try allGather(into: all, from: Tensor(values), label: label).wait()
+    let all = Tensor.empty([size * values.count], dtype: .float64, device: device)
+    try allGather(into: all, from: Tensor(values, device: device), label: label).wait()
     let elements = all.elements(as: Double.self)
     return (0..<size).map { Array(elements[$0 * values.count..<($0 + 1) * values.count]) }
   }
@@ -149,9 +154,28 @@ extension ProcessGroup {
   private func check(_ tensors: [Tensor], _ operation: StaticString, _ label: String) {
     for tensor in tensors {
       precondition(
-        tensor.isContiguous && tensor.device == .cpu,
-        "\(operation) of \(label): \(tensor) must be contiguous and on the CPU")
+        tensor.isContiguous, "\(operation) of \(label): \(tensor) must be contiguous")
     }
+  }
+
+  /// Where an operation writes, one dim: the tensor itself, or a tensor on the group's device from
+  /// which `finish` copies. With `isRead` the operation also reads what is there.
+  private func landing(
+    for output: Tensor, isRead: Bool = false
+  ) -> (flat: Tensor, finish: (() -> Void)?) {
+    let target = output.flat
+    guard output.device.kind != device.kind else { return (target, nil) }
+    let place =
+      isRead
+      ? staged(output) : Tensor.empty([target.elementCount], dtype: output.dtype, device: device)
+    return (place, { withoutGradients { target.copy(from: place) } })
+  }
+
+  /// What an operation reads, one dim and on the group's device. A copy waits for the tensor's device.
+  private func staged(_ input: Tensor) -> Tensor {
+    let source = input.flat
+    return input.device.kind == device.kind
+      ? source : withoutGradients { source.toCopy(device: device) }
   }
 
   /// An operation that needs nobody else: the group is of one, or there is nothing to move.
@@ -176,8 +200,6 @@ extension Tensor {
   fileprivate var flat: Tensor { detached().view([elementCount]) }
 
   fileprivate func isSameMemory(as other: Tensor) -> Bool {
-    withMutableBytes { bytes in
-      other.withMutableBytes { bytes.baseAddress == $0.baseAddress }
-    }
+    ct_tensor_has_same_memory(handle, other.handle)
   }
 }

@@ -14,6 +14,9 @@ public final class ProcessGroup {
   public let ranks: [Int]
   /// This rank's place.
   public let index: Int
+  /// Where operations move tensors, which is host memory for Gloo; tensors of other devices travel
+  /// through copies there, made when an operation is issued and copied back by its `wait`.
+  public let device = Device.cpu
   /// The number of ranks.
   public var size: Int { ranks.count }
   /// For tests and demonstrations: no operation is seen as done before it was issued this long ago.

@@ -300,9 +300,9 @@ extension Tensor {
 
   /// `aten::_to_copy(Tensor self, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, bool non_blocking=False, MemoryFormat? memory_format=None) -> Tensor`
   package func toCopy(
-    dtype: DType? = nil, device: Device = .cpu, nonBlocking: Bool = false
+    dtype: DType? = nil, device: Device? = nil, nonBlocking: Bool = false
   ) -> Tensor {
-    withExtendedLifetime((self)) { makeTensor("_to_copy") { ct_to_copy(handle, dtype?.rawValue ?? -1, device.raw, nonBlocking, $0) } }
+    withExtendedLifetime((self)) { makeTensor("_to_copy") { ct_to_copy(handle, dtype?.rawValue ?? -1, (device ?? self.device).raw, nonBlocking, $0) } }
   }
 
   /// `aten::mm(Tensor self, Tensor mat2) -> Tensor`

@@ -175,17 +175,17 @@ extension Tensor {
   }
 
   /// `aten::zeros_like(Tensor self, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=None) -> Tensor`
-  package func zerosLike(dtype: DType? = nil, device: Device = .cpu) -> Tensor {
-    withExtendedLifetime((self)) { makeTensor("zeros_like") { ct_zeros_like(handle, dtype?.rawValue ?? -1, device.raw, $0) } }
+  package func zerosLike(dtype: DType? = nil, device: Device? = nil) -> Tensor {
+    withExtendedLifetime((self)) { makeTensor("zeros_like") { ct_zeros_like(handle, dtype?.rawValue ?? -1, (device ?? self.device).raw, $0) } }
   }
 
   /// `aten::empty_like(Tensor self, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=None) -> Tensor`
-  package func emptyLike(dtype: DType? = nil, device: Device = .cpu) -> Tensor {
-    withExtendedLifetime((self)) { makeTensor("empty_like") { ct_empty_like(handle, dtype?.rawValue ?? -1, device.raw, $0) } }
+  package func emptyLike(dtype: DType? = nil, device: Device? = nil) -> Tensor {
+    withExtendedLifetime((self)) { makeTensor("empty_like") { ct_empty_like(handle, dtype?.rawValue ?? -1, (device ?? self.device).raw, $0) } }
   }
 
   /// `aten::ones_like(Tensor self, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None, MemoryFormat? memory_format=None) -> Tensor`
-  package func onesLike(dtype: DType? = nil, device: Device = .cpu) -> Tensor {
-    withExtendedLifetime((self)) { makeTensor("ones_like") { ct_ones_like(handle, dtype?.rawValue ?? -1, device.raw, $0) } }
+  package func onesLike(dtype: DType? = nil, device: Device? = nil) -> Tensor {
+    withExtendedLifetime((self)) { makeTensor("ones_like") { ct_ones_like(handle, dtype?.rawValue ?? -1, (device ?? self.device).raw, $0) } }
   }
 }

@@ -37,6 +37,9 @@ public final class CausalLanguageModel: Module {
     embedding.parameters + layers.flatMap(\.parameters) + head.parameters
   }
 
+  /// Where the parameters are, once they have memory, and with them everything that is computed.
+  public var device: Device { embedding.weight.value.device }
+
   /// What a forward pass over a pack needs to know.
   ///
   /// `bounds` say where samples start and end, from 0 to the token count of the whole pack. Where a
@@ -48,11 +51,12 @@ public final class CausalLanguageModel: Module {
   ) -> ForwardContext {
     let rotary = configuration.rotary
     let positions =
-      positions ?? Self.positions(bounds: bounds, tokens: tokens ?? 0..<(bounds.last ?? 0))
+      positions
+      ?? Self.positions(bounds: bounds, tokens: tokens ?? 0..<(bounds.last ?? 0), on: device)
     let longest = zip(bounds, bounds.dropFirst()).map { $1 - $0 }.max() ?? 0
     let table = RotaryTable(
       positions: positions,
-      inverseFrequencies: Tensor(rotary.inverseFrequencies(length: longest)),
+      inverseFrequencies: Tensor(rotary.inverseFrequencies(length: longest), device: device),
       factor: rotary.attentionFactor, isInterleaved: rotary.isInterleaved)
     return ForwardContext(bounds: Tensor(bounds.map(Int64.init)), rotary: table, cache: cache)
   }
@@ -62,13 +66,15 @@ public final class CausalLanguageModel: Module {
     layers.reduce(embedding(tokensT)) { hidden, layer in layer(hidden, context) }
   }
 
-  private static func positions(bounds: [Int], tokens: Range<Int>) -> Tensor {
+  private static func positions(
+    bounds: [Int], tokens: Range<Int>, on device: Device
+  ) -> Tensor {
     var positions: [Int64] = []
     positions.reserveCapacity(tokens.count)
     for (start, end) in zip(bounds, bounds.dropFirst()) {
       for token in (start..<end).clamped(to: tokens) { positions.append(Int64(token - start)) }
     }
-    return Tensor(positions)
+    return Tensor(positions, device: device)
   }
 
   private static func makeLayer(

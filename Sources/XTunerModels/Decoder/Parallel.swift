@@ -18,7 +18,7 @@ public final class ModelUnits {
     mesh: ProcessMesh = ProcessMesh(),
     decays: (Parameter) -> Bool = { $0.kind == .matrix || $0.kind == .embedding }
   ) {
-    let pool = BufferPool()
+    let pool = BufferPool(device: mesh.device)
     func block(_ name: String, _ parameters: [Parameter]) -> UnitGroup {
       UnitGroup(
         name: name, parameters: parameters, computeDType: computeDType, purpose: purpose,
@@ -69,7 +69,7 @@ public final class ModelUnits {
   ) throws -> Tensor {
     let unit = unit(of: parameter)
     let own = part(unit)
-    let result = Tensor.zeros([elements.count], dtype: dtype)
+    let result = Tensor.zeros([elements.count], dtype: dtype, device: own.device)
     if mesh.replicate.index == 0 {
       withoutGradients {
         for run in unit.ownRuns(of: parameter).clamped(toGlobal: elements) {
@@ -81,7 +81,8 @@ public final class ModelUnits {
     }
     guard mesh.world.size > 1, !elements.isEmpty else { return result }
     // Bytes are added and not numbers: -0 + 0 is 0, and NaN payloads change.
-    let bytes = Tensor.detachedStorage(count: result.byteCount, dtype: .uint8)
+    let bytes = Tensor.detachedStorage(
+      count: result.byteCount, dtype: .uint8, device: result.device)
     bytes.attachMemory(of: result)
     try mesh.world.allReduce(bytes, label: parameter.name).wait()
     return result

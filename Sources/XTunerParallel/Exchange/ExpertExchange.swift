@@ -123,14 +123,16 @@ public final class ExpertExchange {
     var inverse = [Int64](repeating: 0, count: order.count)
     for (row, source) in order.enumerated() { inverse[Int(source)] = Int64(row) }
     return Route(
-      sent: sentRows, received: receivedRows, order: Tensor(order), inverse: Tensor(inverse),
-      offsets: Tensor(offsets))
+      sent: sentRows, received: receivedRows, order: Tensor(order, device: countsE.device),
+      inverse: Tensor(inverse, device: countsE.device),
+      offsets: Tensor(offsets, device: countsE.device))
   }
 
   private func scatter(_ rows: Tensor, _ route: Route, label: String) throws -> Tensor {
     let width = rows.size(1)
     let outgoing = tensorDegree == 1 ? rows.contiguous() : repeated(rows, route)
-    let incoming = Tensor.empty([route.received.reduce(0, +), width], dtype: rows.dtype)
+    let incoming = Tensor.empty(
+      [route.received.reduce(0, +), width], dtype: rows.dtype, device: rows.device)
     try group.allToAll(
       into: incoming, from: outgoing, outputCounts: route.received, inputCounts: route.sent,
       label: label
@@ -140,7 +142,8 @@ public final class ExpertExchange {
 
   private func gatherBack(_ rows: Tensor, _ route: Route, label: String) throws -> Tensor {
     let outgoing = rows.selectingRows(dim: 0, index: route.inverse)
-    let incoming = Tensor.empty([route.sent.reduce(0, +), rows.size(1)], dtype: rows.dtype)
+    let incoming = Tensor.empty(
+      [route.sent.reduce(0, +), rows.size(1)], dtype: rows.dtype, device: rows.device)
     try group.allToAll(
       into: incoming, from: outgoing, outputCounts: route.sent, inputCounts: route.received,
       label: label

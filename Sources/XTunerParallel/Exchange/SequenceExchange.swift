@@ -61,7 +61,8 @@ public final class SequenceExchange {
               .reshaped([own, heads.count * value.size(2)]),
           ], dim: 1)
       }
-      let incoming = Tensor.empty([tokenCount, width], dtype: query.dtype)
+      let incoming = Tensor.empty(
+        [tokenCount, width], dtype: query.dtype, device: query.device)
       try group.allToAll(
         into: incoming, from: Tensor.concatenated(parts, dim: 0), outputCounts: counts,
         inputCounts: Array(repeating: own, count: group.size), label: label
@@ -90,7 +91,8 @@ public final class SequenceExchange {
       let widths = gradients.map { $0.size(1) * $0.size(2) }
       let outgoing = Tensor.concatenated(
         zip(gradients, widths).map { $0.reshaped([tokenCount, $1]) }, dim: 1)
-      let incoming = Tensor.empty([own * group.size, widths.reduce(0, +)], dtype: query.dtype)
+      let incoming = Tensor.empty(
+        [own * group.size, widths.reduce(0, +)], dtype: query.dtype, device: query.device)
       try group.allToAll(
         into: incoming, from: outgoing, outputCounts: Array(repeating: own, count: group.size),
         inputCounts: counts, label: label
@@ -101,7 +103,8 @@ public final class SequenceExchange {
       let queries = Tensor.concatenated(
         parts.map { $0[0].reshaped([own, query.size(1), query.size(2)]) }, dim: 1)
       func summed(_ index: Int, _ like: Tensor) -> Tensor {
-        let sum = Tensor.zeros([own, keyValueHeadCount, like.size(2)], dtype: .float32)
+        let sum = Tensor.zeros(
+          [own, keyValueHeadCount, like.size(2)], dtype: .float32, device: like.device)
         for (place, part) in parts.enumerated() {
           let heads = keyValueHeads(keyValueHeadCount, place: place)
           sum.narrowed(dim: 1, start: heads.lowerBound, length: heads.count)
@@ -119,7 +122,8 @@ public final class SequenceExchange {
       let (tokenCount, heads, size) = (mixed.size(0), mixed.size(1), mixed.size(2))
       let counts = Self.slices(tokenCount: tokenCount, count: group.size).map(\.count)
       let own = counts[group.index]
-      let incoming = Tensor.empty([group.size * own, heads * size], dtype: mixed.dtype)
+      let incoming = Tensor.empty(
+        [group.size * own, heads * size], dtype: mixed.dtype, device: mixed.device)
       try group.allToAll(
         into: incoming, from: mixed.reshaped([tokenCount, heads * size]),
         outputCounts: Array(repeating: own, count: group.size), inputCounts: counts, label: label
@@ -141,7 +145,8 @@ public final class SequenceExchange {
       let counts = Self.slices(tokenCount: tokenCount, count: group.size).map(\.count)
       let outgoing = gradient.reshaped([own, group.size, heads * size]).transposed(0, 1)
         .contiguous().view([group.size * own, heads * size])
-      let incoming = Tensor.empty([tokenCount, heads * size], dtype: gradient.dtype)
+      let incoming = Tensor.empty(
+        [tokenCount, heads * size], dtype: gradient.dtype, device: gradient.device)
       try group.allToAll(
         into: incoming, from: outgoing, outputCounts: counts,
         inputCounts: Array(repeating: own, count: group.size), label: label

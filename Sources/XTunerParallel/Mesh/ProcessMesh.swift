@@ -9,6 +9,8 @@ public final class ProcessMesh {
   public let layout: ParallelLayout
   /// This rank.
   public let rank: Int
+  /// The device that this rank computes on.
+  public let device: Device
   /// All ranks.
   public let world: ProcessGroup
   /// Ranks that share dense parameters.
@@ -26,11 +28,12 @@ public final class ProcessMesh {
   ///
   /// - Throws: `CommunicationError` where a rank does not come within the time-out.
   public init(
-    _ layout: ParallelLayout, rank: Int, store: Store, timeout: Duration
+    _ layout: ParallelLayout, rank: Int, store: Store, timeout: Duration, device: Device = .cpu
   ) throws(CommunicationError) {
     func group(_ name: String, _ ranks: [Int]) throws(CommunicationError) -> ProcessGroup {
       try ProcessGroup(name: name, ranks: ranks, rank: rank, store: store, timeout: timeout)
     }
+    self.device = device
     self.layout = layout
     self.rank = rank
     world = try group("world", Array(0..<layout.worldSize))
@@ -42,7 +45,8 @@ public final class ProcessMesh {
   }
 
   /// The mesh of a process that is alone.
-  public init() {
+  public init(device: Device = .cpu) {
+    self.device = device
     layout = .single
     rank = 0
     world = .single(name: "world")

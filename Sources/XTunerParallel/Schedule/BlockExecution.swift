@@ -36,7 +36,7 @@ public final class BlockExecution {
   private var values: [StageValue: Value] = [:]
   private var tapes: [Int: Tape] = [:]
   private var gradientOf: [StageValue: Value] = [:]
-  private var arrivedShapes: [StageValue: ([Int], DType)] = [:]
+  private var arrivedShapes: [StageValue: ([Int], DType, Device)] = [:]
 
   /// A pass that has not run yet.
   ///
@@ -129,7 +129,7 @@ public final class BlockExecution {
     case .here(let tensor): return tensor
     case .travelling(let pending, let index):
       let tensor = try arrived(pending)[index]
-      arrivedShapes[name] = (tensor.shape, tensor.dtype)
+      arrivedShapes[name] = (tensor.shape, tensor.dtype, tensor.device)
       values[name] = .here(tensor)
       return tensor
     case .swapped(let swapped):
@@ -254,8 +254,8 @@ public final class BlockExecution {
       let arrived = stage.outputs.map { name -> Tensor in
         if case .here(let gradient) = gradientOf[name] { return gradient.contiguous() }
         // Every rank takes part, also one whose rows influence nothing.
-        let (shape, dtype) = arrivedShapes[name] ?? ([0], .float32)
-        return Tensor.zeros(shape, dtype: dtype)
+        let (shape, dtype, device) = arrivedShapes[name] ?? ([0], .float32, .cpu)
+        return Tensor.zeros(shape, dtype: dtype, device: device)
       }
       let pending = exchanges.goBack(stage.travel, arrived, journey)
       for (place, name) in stage.outputs.enumerated() {

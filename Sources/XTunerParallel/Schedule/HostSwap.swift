@@ -41,6 +41,7 @@ public final class SwappedTensor: @unchecked Sendable {
   // The tensor is handed over between the two copies by the queue's order and the groups.
   private let shape: [Int]
   private let dtype: DType
+  private let device: Device
   private let buffer: UnsafeMutableRawBufferPointer
   private let pool: HostBufferPool
   private let outDone = DispatchGroup()
@@ -52,6 +53,7 @@ public final class SwappedTensor: @unchecked Sendable {
     self.tensor = tensor
     self.shape = tensor.shape
     self.dtype = tensor.dtype
+    self.device = tensor.device
     self.buffer = buffer
     self.pool = pool
     outDone.enter()
@@ -76,7 +78,8 @@ public final class SwappedTensor: @unchecked Sendable {
 
   fileprivate func copyBack() {
     tensor = Tensor(
-      bytes: UnsafeRawBufferPointer(rebasing: buffer[..<byteCount]), shape: shape, dtype: dtype)
+      bytes: UnsafeRawBufferPointer(rebasing: buffer[..<byteCount]), shape: shape, dtype: dtype,
+      device: device)
     backDone.leave()
   }
 

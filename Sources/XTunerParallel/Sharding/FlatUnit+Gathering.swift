@@ -8,7 +8,8 @@ extension FlatUnit {
     whole.attachMemory(of: buffer)
     // The collective writes through a tensor of its own: writing to `whole` would count as a change
     // of what a graph has saved, though the numbers are the same as before.
-    let target = Tensor.detachedStorage(count: elementCount, dtype: computeDType)
+    let target = Tensor.detachedStorage(
+      count: elementCount, dtype: computeDType, device: device)
     target.attachMemory(of: buffer)
     gathered = (buffer, try group.allGather(into: target, from: compute, label: name))
   }

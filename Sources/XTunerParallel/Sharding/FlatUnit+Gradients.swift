@@ -90,7 +90,7 @@ extension FlatUnit {
         } else if hasGradient[index] {
           view(gradientShard(), slot)
         } else {
-          Tensor.zeros([slot.range.count], dtype: computeDType)
+          Tensor.zeros([slot.range.count], dtype: computeDType, device: device)
         }
       return (slot.range, gradient.view([-1]))
     }
@@ -138,7 +138,7 @@ extension FlatUnit {
     withoutGradients { zeroMissing(memory) }
     let sum =
       hasGradientShard
-      ? Tensor.empty([shardRange.count], dtype: .float32) : gradientShard()
+      ? Tensor.empty([shardRange.count], dtype: .float32, device: device) : gradientShard()
     switch wire {
     case .float32:
       let work = try group.reduceScatter(into: sum, from: memory, label: name)
@@ -146,7 +146,7 @@ extension FlatUnit {
     case .bfloat16:
       // Only the way is bfloat16: the parts are summed in float32, in the order of ranks.
       let sent = memory.to(.bfloat16)
-      let received = Tensor.empty([elementCount], dtype: .bfloat16)
+      let received = Tensor.empty([elementCount], dtype: .bfloat16, device: device)
       let counts = Array(repeating: shardRange.count, count: group.size)
       let work = try group.allToAll(
         into: received, from: sent, outputCounts: counts, inputCounts: counts, label: name)
@@ -193,7 +193,7 @@ extension FlatUnit {
   /// The own part's gradient; memory is taken on the first call, as zeros, so padding stays zero.
   private func gradientShard() -> Tensor {
     if let gradient { return gradient }
-    let fresh = Tensor.zeros([shardRange.count], dtype: .float32)
+    let fresh = Tensor.zeros([shardRange.count], dtype: .float32, device: device)
     gradient = fresh
     return fresh
   }

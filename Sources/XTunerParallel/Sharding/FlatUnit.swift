@@ -93,14 +93,16 @@ public final class FlatUnit {
   ///   - purpose: Whether gradients and master weights are needed.
   ///   - group: The ranks that share the unit.
   ///   - replicas: The ranks that have the same part.
-  ///   - pool: Where the memory of gathered units comes from.
+  ///   - device: Where the unit lives.
+  ///   - pool: Where the memory of gathered units comes from; a pool of the same device.
   ///   - slice: Which part of a parameter is in this unit at all.
   ///   - decays: Whether weight decay applies to a parameter.
   public init(
     name: String, parameters: [Parameter], computeDType: DType, purpose: Purpose,
     group: ProcessGroup = .single(name: "shard"),
     replicas: ProcessGroup = .single(name: "replicate"),
-    pool: BufferPool = BufferPool(),
+    device: Device = .cpu,
+    pool: BufferPool? = nil,
     slice: (Parameter) -> ParameterSlice = { ParameterSlice(whole: $0.shape) },
     decays: (Parameter) -> Bool = { $0.kind == .matrix }
   ) {
@@ -108,7 +110,7 @@ public final class FlatUnit {
     self.computeDType = computeDType
     self.group = group
     self.replicas = replicas
-    self.pool = pool
+    self.pool = pool ?? BufferPool(device: device)
     let ordered = parameters.filter(decays) + parameters.filter { !decays($0) }
     let decayedParameterCount = parameters.filter(decays).count
     var slots: [Slot] = []
@@ -131,18 +133,20 @@ public final class FlatUnit {
     self.soleGradients = Array(repeating: nil, count: slots.count)
     self.shardRange = group.index * share..<(group.index + 1) * share
     let keepsMaster = purpose == .training || computeDType == .float32
-    let master = keepsMaster ? Tensor.zeros([share], dtype: .float32) : nil
+    let master = keepsMaster ? Tensor.zeros([share], dtype: .float32, device: device) : nil
     self.master = master
     if computeDType == .float32, let master {
       self.compute = master
     } else {
-      self.compute = Tensor.zeros([share], dtype: computeDType)
+      self.compute = Tensor.zeros([share], dtype: computeDType, device: device)
     }
     let isSharded = group.size > 1
     self.whole =
-      isSharded ? Tensor.detachedStorage(count: elementCount, dtype: computeDType) : compute
+      isSharded
+      ? Tensor.detachedStorage(count: elementCount, dtype: computeDType, device: device) : compute
     self.wholeGradient =
-      isSharded ? Tensor.detachedStorage(count: elementCount, dtype: .float32) : nil
+      isSharded
+      ? Tensor.detachedStorage(count: elementCount, dtype: .float32, device: device) : nil
     for (index, slot) in slots.enumerated() {
       indices[ObjectIdentifier(slot.parameter)] = index
       slot.parameter.value = view(whole, slot).leaf()
@@ -168,6 +172,9 @@ public final class FlatUnit {
     guard let master, computeDType != .float32 else { return }
     withoutGradients { compute.copy(from: master) }
   }
+
+  /// Where the unit lives.
+  public var device: Device { compute.device }
 
   // MARK: Reading and writing parts
 

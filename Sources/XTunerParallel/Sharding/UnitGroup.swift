@@ -31,7 +31,7 @@ public final class UnitGroup {
     ) -> FlatUnit {
       FlatUnit(
         name: name, parameters: parameters, computeDType: dtype, purpose: purpose, group: group,
-        replicas: mesh.replicate, pool: pool, slice: slice, decays: decays)
+        replicas: mesh.replicate, device: mesh.device, pool: pool, slice: slice, decays: decays)
     }
     let whole = { (parameter: Parameter) in ParameterSlice(whole: parameter.shape) }
     var units: [FlatUnit] = []

@@ -1,11 +1,25 @@
 /// The section `run`: identity and reproducibility of a run.
 public struct RunOptions: Sendable, Equatable {
+  /// Which device each process computes on.
+  public enum DeviceChoice: String, Sendable, CaseIterable {
+    /// An accelerator where one can be used, the CPU otherwise.
+    case auto
+    /// The processor.
+    case cpu
+    /// NVIDIA GPUs.
+    case cuda
+    /// Ascend NPUs.
+    case npu
+  }
+
   /// Name of the run; empty only before resolution.
   public var name = ""
   /// The run directory; `nil` only before resolution.
   public var directory: String?
   /// Seed of weights, data order and sampling.
   public var seed = 0
+  /// Which device each process computes on.
+  public var device = DeviceChoice.auto
   /// Threads of tensor operations in each process; 0 divides the cores among the processes.
   public var threads = 0
   /// Whether only reproducible kernels may run.
@@ -31,6 +45,13 @@ extension RunOptions: ConfigurationSection {
     .init(
       "seed", \.seed, .integer(atLeast: 0),
       "Seed of random weights and of the order of the data."),
+    .init(
+      "device", \.device, .choice(),
+      """
+      What each process computes on: its local rank's GPU (cuda) or Ascend NPU (npu), or the \
+      processor. auto takes a GPU or NPU that can be used, else the processor, and says which. A \
+      device that is asked for and cannot be used is an error.
+      """),
     .init(
       "threads", \.threads, .integer(atLeast: 0),
       """

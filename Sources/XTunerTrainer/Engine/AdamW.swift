@@ -39,7 +39,9 @@ package final class AdamW {
     self.options = options
     self.moments = units.map { unit in
       func zeros() -> RestingTensor {
-        RestingTensor(Tensor.zeros([unit.shardRange.count], dtype: unit.weights.dtype), swap: swap)
+        RestingTensor(
+          Tensor.zeros(
+            [unit.shardRange.count], dtype: unit.weights.dtype, device: unit.device), swap: swap)
       }
       return Moments(unit: unit, first: zeros(), second: zeros())
     }

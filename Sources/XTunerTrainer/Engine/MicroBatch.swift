@@ -87,12 +87,13 @@ package struct MicroBatch: Sendable {
   package var weightSum: Double { targetWeights.reduce(0) { $0 + Double($1) } }
 
   /// All tokens as a tensor, `[T]` int64.
-  var tokensT: Tensor { Tensor(tokens).to(.int64) }
+  func tokensT(on device: Device) -> Tensor { Tensor(tokens, device: device).to(.int64) }
 
   /// The targets with weights divided by `divisor`.
-  func targets(divisor: Double) -> LinearCrossEntropy.Targets {
+  func targets(divisor: Double, on device: Device) -> LinearCrossEntropy.Targets {
     LinearCrossEntropy.Targets(
-      positionsN: Tensor(targetPositions), tokensN: Tensor(targetTokens),
-      weightsN: Tensor(targetWeights.map { Float(Double($0) / divisor) }))
+      positionsN: Tensor(targetPositions, device: device),
+      tokensN: Tensor(targetTokens, device: device),
+      weightsN: Tensor(targetWeights.map { Float(Double($0) / divisor) }, device: device))
   }
 }

@@ -64,7 +64,7 @@ package final class Muon {
     self.options = options
     self.states = units.map { unit in
       func zeros(_ count: Int) -> RestingTensor {
-        RestingTensor(Tensor.zeros([count], dtype: .float32), swap: swap)
+        RestingTensor(Tensor.zeros([count], dtype: .float32, device: unit.device), swap: swap)
       }
       let plan = MuonPlan(unit)
       return State(
@@ -112,7 +112,7 @@ package final class Muon {
     let gradient = unit.finishedGradient()
     let shard =
       plan.matrices.isEmpty
-      ? nil : Tensor.zeros([unit.shardRange.count], dtype: .float32)
+      ? nil : Tensor.zeros([unit.shardRange.count], dtype: .float32, device: unit.device)
     state.first.use { first in
       if let shard {
         for run in plan.runs {
@@ -129,7 +129,7 @@ package final class Muon {
     }
     guard let shard else { return nil }
     guard unit.group.size > 1 else { return Directions(shard: shard) }
-    let packed = Tensor.empty([plan.ownCount], dtype: .float32)
+    let packed = Tensor.empty([plan.ownCount], dtype: .float32, device: unit.device)
     let work = try unit.group.allToAll(
       into: packed, from: Self.packed(shard, plan.sent), outputCounts: plan.received.map(\.total),
       inputCounts: plan.sent.map(\.total), label: unit.name)
@@ -174,10 +174,11 @@ package final class Muon {
     let shard = directions.shard
     if let arriving = directions.arriving {
       try arriving.work.wait()
-      let matrices = Tensor.empty([plan.ownCount], dtype: .float32)
+      let matrices = Tensor.empty([plan.ownCount], dtype: .float32, device: unit.device)
       Self.unpack(arriving.packed, plan.received, to: matrices)
       orthogonalize(matrices, plan.batches, computeDType: unit.computeDType)
-      let updates = Tensor.empty([plan.sent.reduce(0) { $0 + $1.total }], dtype: .float32)
+      let updates = Tensor.empty(
+        [plan.sent.reduce(0) { $0 + $1.total }], dtype: .float32, device: unit.device)
       try unit.group.allToAll(
         into: updates, from: Self.packed(matrices, plan.received),
         outputCounts: plan.sent.map(\.total), inputCounts: plan.received.map(\.total),
@@ -235,7 +236,8 @@ package final class Muon {
     let parts = pieces.joined().map {
       buffer.narrowed(dim: 0, start: $0.place, length: $0.count)
     }
-    return parts.isEmpty ? Tensor.empty([0], dtype: .float32) : Tensor.concatenated(parts)
+    return parts.isEmpty
+      ? Tensor.empty([0], dtype: .float32, device: buffer.device) : Tensor.concatenated(parts)
   }
 
   private static func unpack(

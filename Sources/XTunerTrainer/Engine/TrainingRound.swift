@@ -43,7 +43,7 @@ final class TrainingRound {
     self.stepTokenCount = stepTokenCount
     self.isLast = isLast
     self.isTraining = isTraining
-    tokens = batches.map(\.tokensT)
+    tokens = batches.map { $0.tokensT(on: engine.mesh.device) }
     contexts = batches.map { batch in
       let context = engine.model.makeContext(bounds: batch.bounds, tokens: batch.tokenRange)
       context.headSlice = (engine.mesh.sequence.index, engine.mesh.sequence.size)
@@ -216,7 +216,7 @@ final class TrainingRound {
     let projectionUnit = engine.units.unit(of: head.projection)
     try waitForGather(blocks[blocks.count - 1])
     if head.weight == nil { try waitForGather(blocks[0]) }
-    let targets = batches[batch].targets(divisor: divisor)
+    let targets = batches[batch].targets(divisor: divisor, on: engine.mesh.device)
     let leafTD = takeHidden(batch).leaf()
     guard isTraining else {
       measurement.loss += engine.crossEntropy.loss(
@@ -283,7 +283,7 @@ final class TrainingRound {
         if weights.z > 0, let sum = try execution.sum(.squaredLogSumExp) {
           measurement.routerZLoss += sum.item() * zFactor
           execution.seeds[.squaredLogSumExp] = Tensor.full(
-            [], value: .real(zFactor), dtype: .float32)
+            [], value: .real(zFactor), dtype: .float32, device: sum.device)
         }
       }
     }

@@ -119,7 +119,13 @@ struct ConfigurationAgreement {
     guard text != configuration.yaml(commented: false) else { return "" }
     let first = try RunConfiguration.parse(text, file: "configuration of rank 0")
     return configuration.differences(from: first)
-      .map { "\($0.keyPath) is \($0.new), on rank 0 it is \($0.old)" }.joined(separator: "; ")
+      .map { difference in
+        let advice =
+          difference.keyPath == "run.device"
+          ? " (auto is what a machine has; all ranks need the same kind of device)" : ""
+        return
+          "\(difference.keyPath) is \(difference.new), on rank 0 it is \(difference.old)\(advice)"
+      }.joined(separator: "; ")
   }
 
   private static func differenceKey(_ rank: Int) -> String { "\(prefix)/differences/\(rank)" }

@@ -19,14 +19,15 @@ final class RunRanks {
   /// - Throws: `ConfigurationError` for a layout that cannot be, `TrainingError` where ranks differ,
   ///   `CommunicationError` where a rank does not come.
   init(
-    _ environment: RankEnvironment, _ configuration: RunConfiguration, model: ModelConfiguration
+    _ environment: RankEnvironment, _ configuration: RunConfiguration, model: ModelConfiguration,
+    device: Device = .cpu
   ) throws {
     self.environment = environment
     timeout = .seconds(configuration.parallel.timeoutSeconds)
     let layout = try configuration.parallelLayout(worldSize: environment.worldSize, model: model)
     guard environment.worldSize > 1 else {
       store = nil
-      mesh = ProcessMesh()
+      mesh = ProcessMesh(device: device)
       return
     }
     let store = try Store.tcp(
@@ -37,7 +38,8 @@ final class RunRanks {
     try ConfigurationAgreement(
       rank: environment.rank, count: environment.worldSize, store: store, timeout: timeout
     ).check(configuration)
-    mesh = try ProcessMesh(layout, rank: environment.rank, store: store, timeout: timeout)
+    mesh = try ProcessMesh(
+      layout, rank: environment.rank, store: store, timeout: timeout, device: device)
   }
 
   /// Whether this rank writes what a run has once: metrics, the log, the chart.
@@ -54,6 +56,12 @@ final class RunRanks {
       ("expert_tensor", layout.expertTensor), ("sequence", layout.sequence),
     ].filter { $0.1 > 1 }.map { "\($0.0) \($0.1)" }
     return "\(count) ranks (\(degrees.joined(separator: ", "))) of "
+  }
+
+  /// What a user should know about how tensors travel; nil where there is nothing to say.
+  var exchangeNote: String? {
+    guard count > 1, mesh.device.kind != mesh.world.device.kind else { return nil }
+    return "ranks exchange tensors of \(mesh.device.kind) through host memory (Gloo), which is slow"
   }
 
   /// Shows progress on rank 0 and nothing elsewhere.

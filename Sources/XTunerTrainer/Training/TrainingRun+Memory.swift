@@ -31,8 +31,8 @@ extension TrainingRun {
     try log.write(
       .info, "weights ready",
       [
-        "tensor_live.bytes": String(DeviceMemory.liveByteCount),
-        "tensor_peak.bytes": String(DeviceMemory.peakByteCount),
+        "tensor_live.bytes": String(DeviceMemory.liveByteCount(on: device)),
+        "tensor_peak.bytes": String(DeviceMemory.peakByteCount(on: device)),
         "anonymous.bytes": Self.anonymousByteCount().map(String.init) ?? "unknown",
       ])
   }

@@ -16,7 +16,8 @@ extension TrainingRun {
     let ranks = try ranks.mesh.world.gatherValues(
       [
         computing, measured.communicationSeconds, Double(Throughput.peakMemoryBytes() ?? 0),
-        Double(DeviceMemory.peakByteCount), Double(DeviceMemory.liveByteCount),
+        Double(DeviceMemory.peakByteCount(on: device)),
+        Double(DeviceMemory.liveByteCount(on: device)),
       ], label: "rank metrics")
     func mean(_ index: Int) -> Double {
       ranks.reduce(0) { $0 + $1[index] } / Double(ranks.count)

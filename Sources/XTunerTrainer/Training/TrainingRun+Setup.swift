@@ -99,6 +99,10 @@ extension TrainingRun {
     }
   }
 
+  private var deviceDescription: String {
+    device == .cpu ? "\(Torch.threadCount) threads" : "\(device)"
+  }
+
   func noteStart(_ checkpoint: RunCheckpoint?) throws {
     let parameters = prepared.model.configuration
     let origin = checkpoint.map { "resumed from \($0.path)" } ?? "new run"
@@ -107,7 +111,7 @@ extension TrainingRun {
       \(configuration.run.name): \(NumberFormat.si(Double(parameters.parameterCount))) parameters, \
       \(NumberFormat.si(Double(parameters.activeParameterCount))) active; \(stepCount) steps of \
       \(configuration.training.packsPerStep) packs of \(configuration.data.sequenceLength) tokens; \
-      \(ranks.description)\(Torch.threadCount) threads, \
+      \(ranks.description)\(deviceDescription), \
       \(configuration.model.dtype.rawValue); \(origin)
       """)
     try log.write(
@@ -115,8 +119,13 @@ extension TrainingRun {
       [
         "step": String(step), "steps": String(stepCount), "origin": origin,
         "libtorch": Torch.version, "cpu": Torch.cpuCapability,
-        "threads": String(Torch.threadCount), "configuration": configuration.hash,
+        "device": "\(device)", "threads": String(Torch.threadCount),
+        "configuration": configuration.hash,
       ])
+    if let note = ranks.exchangeNote {
+      progress.note(note)
+      try log.write(.warning, "exchanges go through host memory", ["device": "\(device)"])
+    }
     try noteMemory()
   }
 }

@@ -16,6 +16,8 @@ public final class TrainingRun {
 
   let configuration: RunConfiguration
   let ranks: RunRanks
+  /// What this rank computes on.
+  var device: Device { ranks.mesh.device }
   let layout: RunLayout
   /// Nil on all ranks but 0, which owns the directory.
   let directory: RunDirectory?
@@ -60,10 +62,15 @@ public final class TrainingRun {
     _ configuration: RunConfiguration, resume: ResumePolicy, stopRequest: StopRequest,
     environment: RankEnvironment = .single, tracedSteps: TraceSteps? = nil
   ) throws {
+    let device = try configuration.device(localRank: environment.localRank)
+    // What auto has become: ranks that differ in it are refused like those of any other option.
+    var configuration = configuration
+    configuration.run.device = RunOptions.DeviceChoice(device.kind)
     self.configuration = configuration
     self.stopRequest = stopRequest
     let modelConfiguration = try configuration.modelConfiguration()
-    let ranks = try RunRanks(environment, configuration, model: modelConfiguration)
+    let ranks = try RunRanks(
+      environment, configuration, model: modelConfiguration, device: device)
     self.ranks = ranks
     layout = RunLayout(root: configuration.run.directory ?? "runs/\(configuration.run.name)")
     let root = layout.root
@@ -124,14 +131,14 @@ public final class TrainingRun {
         ? try TensorBoardWriter(folder: layout.tensorboard, resumingAfter: resumedStep) : nil
     }
     progress = ranks.reporter(configuration.logging, totalSteps: stepCount)
-    peakRate = try ranks.sum(Throughput.matrixProductPeak(dtype: computeDType))
+    peakRate = try ranks.sum(Throughput.matrixProductPeak(dtype: computeDType, device: device))
     cost = StepCost(
       modelConfiguration, recomputedLayerCount: engine.options.recomputedLayerCount)
     let stepCount = stepCount
     trace = try tracedSteps.map {
       try TraceWriter($0, ranks: ranks, layout: layout, stepCount: stepCount)
     }
-    DeviceMemory.resetPeak()
+    DeviceMemory.resetPeak(on: device)
     try ranks.agree("load the weights") { try prepareWeights(checkpoint) }
     try noteLoading()
     try ranks.agree("write the configuration") { try directory?.write(configuration) }

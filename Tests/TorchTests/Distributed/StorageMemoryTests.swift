@@ -68,23 +68,23 @@ import Torch
       var before: Tensor? = Tensor.zeros([1_000])
       DeviceMemory.startCounting()
       DeviceMemory.startCounting()
-      #expect(DeviceMemory.liveByteCount == 0)
+      #expect(DeviceMemory.liveByteCount() == 0)
       var first: Tensor? = Tensor.empty([1_009], dtype: .float32)
       let view = first?.narrowed(dim: 0, start: 5, length: 2)
-      precondition(DeviceMemory.liveByteCount == 4_036, "\(DeviceMemory.liveByteCount)")
+      precondition(DeviceMemory.liveByteCount() == 4_036, "\(DeviceMemory.liveByteCount())")
       first = nil
-      precondition(DeviceMemory.liveByteCount == 4_036, "a view keeps all of it")
+      precondition(DeviceMemory.liveByteCount() == 4_036, "a view keeps all of it")
       do {
         let whole = Tensor.detachedStorage(count: 7, dtype: .int64)
         whole.attachMemory(of: Tensor.empty([7], dtype: .int64))
-        precondition(DeviceMemory.liveByteCount == 4_036 + 56)
+        precondition(DeviceMemory.liveByteCount() == 4_036 + 56)
       }
-      precondition(DeviceMemory.liveByteCount == 4_036)
+      precondition(DeviceMemory.liveByteCount() == 4_036)
       before = nil
-      precondition(DeviceMemory.liveByteCount == 4_036, "what was there before does not count")
-      precondition(DeviceMemory.peakByteCount == 4_036 + 56)
+      precondition(DeviceMemory.liveByteCount() == 4_036, "what was there before does not count")
+      precondition(DeviceMemory.peakByteCount() == 4_036 + 56)
       DeviceMemory.resetPeak()
-      precondition(DeviceMemory.peakByteCount == 4_036)
+      precondition(DeviceMemory.peakByteCount() == 4_036)
       _ = (before, view)
     }
   }
@@ -100,7 +100,7 @@ import Torch
         let c = b.to(.bfloat16)
         _ = c.matmul(c.transposed(0, 1))
       }
-      precondition(DeviceMemory.liveByteCount >= 140)
+      precondition(DeviceMemory.liveByteCount() >= 140)
     }
   }
 }

@@ -97,7 +97,7 @@ import Testing
       """),
     Case(
       "run: {zzz: 1}",
-      "run.zzz: unknown key; known here: name, directory, seed, threads, deterministic"),
+      "run.zzz: unknown key; known here: name, directory, seed, device, threads, deterministic"),
     Case("seed: 5", "seed: unknown section; did you mean run.seed?"),
     Case(
       "every_steps: 5",

@@ -35,10 +35,13 @@ func runRanks<Result: Sendable>(
 /// Runs `body` with the mesh of a layout on each of its ranks.
 func runMesh<Result: Sendable>(
   _ layout: ParallelLayout, timeout: Duration = .seconds(60),
+  device: @escaping @Sendable (_ rank: Int) -> Device = { _ in .cpu },
   _ body: @escaping @Sendable (ProcessMesh) throws -> Result
 ) throws -> [Result] {
-  if layout.worldSize == 1 { return [try body(ProcessMesh())] }
+  if layout.worldSize == 1 { return [try body(ProcessMesh(device: device(0)))] }
   return try runRanks(layout.worldSize, timeout: timeout) { rank, store in
-    try body(ProcessMesh(layout, rank: rank, store: store, timeout: timeout))
+    device(rank).makeCurrent()
+    return try body(
+      ProcessMesh(layout, rank: rank, store: store, timeout: timeout, device: device(rank)))
   }
 }

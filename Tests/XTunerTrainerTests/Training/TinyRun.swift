@@ -35,7 +35,7 @@ struct TinyRun {
   func configuration(run: String, _ overrides: [String] = []) throws -> RunConfiguration {
     try RunConfiguration.parse(
       """
-      run: {name: tiny, directory: \(folder)/\(run), seed: 5, threads: 1}
+      run: {name: tiny, directory: \(folder)/\(run), seed: 5, device: cpu, threads: 1}
       model:
         dtype: bf16
         architecture:

@@ -1,0 +1,20 @@
+import CTorch
+
+/// Back ends for devices other than the CPU, which are libraries that a process opens when it needs
+/// them.
+public enum Accelerator {
+  /// Makes devices of a kind usable in this process; nil when they are, else why they are not.
+  ///
+  /// Later calls answer at once.
+  public static func load(_ kind: Device.Kind) -> String? {
+    if kind == .cpu || Device.count(of: kind) > 0 { return nil }
+    if Device.hasBackend(for: kind) {
+      return "its back end is loaded and finds no device (is there one, and a driver for it?)"
+    }
+    switch kind {
+    case .cpu: return nil
+    case .cuda: return "this version of xtuner has no plug-in for NVIDIA GPUs"
+    case .privateUse: return "this version of xtuner has no plug-in for Ascend NPUs"
+    }
+  }
+}

@@ -1,0 +1,56 @@
+import Torch
+
+extension RunConfiguration {
+  /// The device that `run.device` means for a process.
+  ///
+  /// It becomes the current one of its kind on the calling thread.
+  ///
+  /// - Parameter localRank: This process among those of its machine, from 0.
+  /// - Throws: `ConfigurationError` where the device that was asked for cannot be used, with the
+  ///   reason and what would work.
+  func device(localRank: Int) throws(ConfigurationError) -> Device {
+    switch run.device {
+    case .cpu: return .cpu
+    case .auto:
+      for kind in [Device.Kind.cuda, .privateUse] where Accelerator.load(kind) == nil {
+        return try device(kind, localRank: localRank)
+      }
+      return .cpu
+    case .cuda: return try device(.cuda, localRank: localRank)
+    case .npu: return try device(.privateUse, localRank: localRank)
+    }
+  }
+
+  private func device(
+    _ kind: Device.Kind, localRank: Int
+  ) throws(ConfigurationError) -> Device {
+    let name = RunOptions.DeviceChoice(kind).rawValue
+    if let reason = Accelerator.load(kind) {
+      throw error(
+        at: "run.device", "\(name) cannot be used: \(reason); cpu works everywhere, slower")
+    }
+    let count = Device.count(of: kind)
+    guard localRank < count else {
+      throw error(
+        at: "run.device",
+        """
+        \(name): process \(localRank) of this machine (counted from 0) has no device of its own, \
+        there are \(count); start at most \(count) process\(count == 1 ? "" : "es") a machine
+        """)
+    }
+    let device = Device(kind: kind, index: Int8(localRank))
+    device.makeCurrent()
+    return device
+  }
+}
+
+extension RunOptions.DeviceChoice {
+  /// The choice that means a kind.
+  init(_ kind: Device.Kind) {
+    switch kind {
+    case .cpu: self = .cpu
+    case .cuda: self = .cuda
+    case .privateUse: self = .npu
+    }
+  }
+}

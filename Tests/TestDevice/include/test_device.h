@@ -1,0 +1,23 @@
+// A device for tests: libtorch's PrivateUse1 under the name npu, with two devices in host memory.
+//
+// Its addresses fault when the CPU uses them, so that nothing reads a device tensor by accident; operators without
+// a kernel here copy their arguments to the CPU, run there and copy back. Everything is synchronous.
+#ifndef TEST_DEVICE_H
+#define TEST_DEVICE_H
+#include <stdbool.h>
+#include <stdint.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/// Calls of operators that ran on the CPU so far.
+int64_t test_device_fallback_count(void);
+/// Copies between the host and the device so far, those of operators included.
+int64_t test_device_copy_count(void);
+/// Reads a byte of the memory of a new device tensor as a careless CPU kernel would; does not return.
+void test_device_read_from_host(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,16 @@
+// The test device's memory.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace test_device {
+
+constexpr c10::DeviceIndex device_count = 2;
+
+/// A CPU tensor over the memory of a device tensor, of the same shape and strides.
+at::Tensor host_alias(const at::Tensor &tensor);
+/// The device that is current on this thread.
+c10::DeviceIndex current_device() noexcept;
+c10::Allocator *allocator();
+
+}  // namespace test_device
