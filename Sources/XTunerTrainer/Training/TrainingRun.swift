@@ -106,6 +106,7 @@ public final class TrainingRun {
     prepared = PreparedModel(
       modelConfiguration, computeDType: computeDType, isTrained: true, mesh: ranks.mesh,
       decays: { optimizerOptions.decays($0) })
+    prepared.model.useFloat8(in: configuration.float8Modules)
     optimizer = optimizerOptions.makeOptimizer(
       prepared.units.all, swap: configuration.training.swapsOptimizer ? HostSwap() : nil)
     engine = TrainingEngine(
