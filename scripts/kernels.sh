@@ -30,7 +30,8 @@ else
 fi
 
 # ---- The suites of Tests/TorchTests that run our kernels.
-suites='AttentionTests|AutogradTests|CrossEntropyTests|FlatKernelTests|GroupedLinearTests|LinearTests'
+suites='AttentionTests|AutogradTests|CrossEntropyTests|FlatKernelTests|Float8LinearTests|Float8QuantizationTests'
+suites+='|GroupedLinearTests|LinearTests'
 suites+='|PermuteOperatorTests|ReferenceValueTests|RouterOperatorTests|RowOperatorTests'
 
 run_tests() {

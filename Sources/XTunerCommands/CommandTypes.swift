@@ -8,6 +8,16 @@ package enum ComputeType: String, ExpressibleByArgument, CaseIterable, Sendable 
   case bfloat16 = "bf16"
 }
 
+/// The number type of an exported folder's weights.
+package enum ExportType: String, ExpressibleByArgument, CaseIterable, Sendable {
+  /// 32-bit floating point.
+  case float32 = "f32"
+  /// 16-bit floating point with the range of 32 bits.
+  case bfloat16 = "bf16"
+  /// Matrices in float8_e4m3fn with a scale for each block of 128 x 128, the rest in bf16.
+  case float8 = "fp8"
+}
+
 /// How experts are chosen where the router is not asked.
 package enum ForcedRoutingRule: String, ExpressibleByArgument, CaseIterable, Sendable {
   /// Every expert gets the same number of tokens.

@@ -13,6 +13,7 @@ package struct ExportCommand: EngineCommand {
       EXAMPLES:
         xtuner export runs/demo --to demo-hf
         xtuner export runs/demo/checkpoints/step-00000100 --to hf --dtype f32
+        xtuner export runs/demo --to demo-fp8 --dtype fp8
       """)
 
   @Argument(help: "A run directory, or a checkpoint folder in it.")
@@ -21,8 +22,12 @@ package struct ExportCommand: EngineCommand {
   @Option(help: "The folder to write.")
   package var to: String
 
-  @Option(help: "Number type of the weights: f32 or bf16; the run's model.dtype when left out.")
-  package var dtype: ComputeType?
+  @Option(
+    help: """
+      Number type of the weights: f32, bf16 or fp8 (matrices in blocks of 128 x 128 with scales, \
+      the rest bf16); the run's model.dtype when left out.
+      """)
+  package var dtype: ExportType?
 
   @Flag(help: "Replace the folder if it exists.")
   package var overwrite = false

@@ -29,7 +29,7 @@ public final class Experts: Module {
 
   /// Returns `[R, D]` for rows `[R, D]` in expert order; experts without rows are ordinary.
   public func callAsFunction(_ rowsRD: Tensor, offsetsE: Tensor) -> Tensor {
-    rowsRD.groupedLinear(weight: gateUp.value, offsets: offsetsE).swiGLU()
-      .groupedLinear(weight: down.value, offsets: offsetsE)
+    down.groupedLinear(
+      gateUp.groupedLinear(rowsRD, offsetsE: offsetsE).swiGLU(), offsetsE: offsetsE)
   }
 }

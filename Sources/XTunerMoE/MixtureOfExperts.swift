@@ -4,8 +4,10 @@ public import XTunerNN
 /// A dropless mixture-of-experts layer, as the stages of a block.
 public final class MixtureOfExperts: Module {
   let router: Router
-  let experts: Experts
-  let sharedExpert: FeedForward?
+  /// The routed experts.
+  public let experts: Experts
+  /// The expert that every token passes.
+  public let sharedExpert: FeedForward?
 
   /// A layer from its parts.
   public init(router: Router, experts: Experts, sharedExpert: FeedForward? = nil) {

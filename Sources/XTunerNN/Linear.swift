@@ -27,6 +27,6 @@ public final class Linear: Module {
 
   /// Returns `[..., outputSize]` for `x` of `[..., inputSize]`.
   public func callAsFunction(_ x: Tensor) -> Tensor {
-    Tensor.linear(x, weight: weight.value, bias: bias?.value)
+    weight.linear(x, bias: bias)
   }
 }

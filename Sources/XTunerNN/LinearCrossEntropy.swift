@@ -48,36 +48,42 @@ public struct LinearCrossEntropy: Sendable {
   }
 
   /// Computes the loss of `hiddenTD` (after the final norm) and adds the head's gradient to
-  /// `headGradient`, `[V, D]` float32.
+  /// `headGradient`, `[V, D]` float32; `product` says what is multiplied with the head.
   public func lossAndGradient(
-    hiddenTD: Tensor, headVD: Tensor, targets: Targets, headGradient: Tensor
+    hiddenTD: Tensor, headVD: Tensor, product: Parameter.Product = .compute, targets: Targets,
+    headGradient: Tensor
   ) -> Result {
     withoutGradients {
+      let head = HeadProducts(headVD, product)
       let loss = Tensor.zeros([], dtype: .float32, device: hiddenTD.device)
       let zLossSum = Tensor.zeros([], dtype: .float32, device: hiddenTD.device)
       let gradientTD = hiddenTD.zerosLike(dtype: nil, device: hiddenTD.device)
       forEachChunk(hiddenTD, targets) { hiddenCD, positions, tokens, weights in
         // The logits become their own gradient.
-        let gradient = Tensor.linear(hiddenCD, weight: headVD)
+        let gradient = head.logits(hiddenCD)
         let (lossesC, logSumExpC) = gradient.takeCrossEntropyGradient(
           targets: tokens, weights: weights, zLoss: zLoss)
         loss.add((lossesC * weights).sum())
         if zLoss > 0 {
           zLossSum.add((logSumExpC * logSumExpC * weights).sum() * zLoss)
         }
-        gradientTD.copyRows(dim: 0, index: positions, source: gradient.product(headVD))
-        headGradient.addProduct(gradient.transposed(), hiddenCD)
+        gradientTD.copyRows(
+          dim: 0, index: positions, source: head.hiddenGradient(gradient))
+        head.addGradient(gradient, hiddenCD, to: headGradient)
       }
       return Result(loss: loss, zLoss: zLossSum, hiddenGradient: gradientTD)
     }
   }
 
   /// The weighted sum of the negative log-likelihoods, without gradients.
-  public func loss(hiddenTD: Tensor, headVD: Tensor, targets: Targets) -> Tensor {
+  public func loss(
+    hiddenTD: Tensor, headVD: Tensor, product: Parameter.Product = .compute, targets: Targets
+  ) -> Tensor {
     withoutGradients {
+      let head = HeadProducts(headVD, product)
       let loss = Tensor.zeros([], dtype: .float32, device: hiddenTD.device)
       forEachChunk(hiddenTD, targets) { hiddenCD, _, tokens, weights in
-        let (lossesC, _) = Tensor.linear(hiddenCD, weight: headVD).crossEntropy(targets: tokens)
+        let (lossesC, _) = head.logits(hiddenCD).crossEntropy(targets: tokens)
         loss.add((lossesC * weights).sum())
       }
       return loss

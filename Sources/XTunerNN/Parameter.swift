@@ -23,6 +23,14 @@ public final class Parameter {
     case full
   }
 
+  /// What layers multiply with a weight.
+  public enum Product: Sendable {
+    /// Operands in the compute dtype.
+    case compute
+    /// Operands that are quantised to float8_e4m3fn; the result is bfloat16.
+    case float8
+  }
+
   /// What the numbers are, which decides whether weight decay applies.
   public enum Kind: Sendable {
     case matrix
@@ -74,6 +82,10 @@ public final class Parameter {
   ///
   /// An engine sets it before it gives the parameter memory.
   public var localShape: [Int]
+  /// What layers multiply with it.
+  ///
+  /// An engine sets it before the first pass.
+  public var product = Product.compute
 
   private var storage: Tensor?
 

@@ -28,3 +28,14 @@ enum ExportHandler {
     }
   }
 }
+
+extension DType {
+  /// The tensor type that the weights are written in.
+  init(_ type: ExportType) {
+    switch type {
+    case .float32: self = .float32
+    case .bfloat16: self = .bfloat16
+    case .float8: self = .float8e4m3
+    }
+  }
+}

@@ -19,8 +19,9 @@ int main(int count, char **arguments) {
     const char *name;
     void (*check)();
   };
-  constexpr Group groups[] = {{"rows", check_rows},     {"attention", check_attention}, {"products", check_products},
-                              {"router", check_router}, {"flat", check_flat},           {"arena", check_arena}};
+  constexpr Group groups[] = {{"rows", check_rows},  {"attention", check_attention}, {"products", check_products},
+                              {"fp8", check_fp8},    {"router", check_router},       {"flat", check_flat},
+                              {"arena", check_arena}};
   try {
     for (int threads : {1, 2}) {
       at::set_num_threads(threads);

@@ -54,6 +54,7 @@ int64_t failure_count();
 void check_rows();
 void check_attention();
 void check_products();
+void check_fp8();
 void check_router();
 void check_flat();
 void check_arena();

@@ -11,13 +11,16 @@ public enum HFWeights {
   /// Copies of every tensor of `folder` what this rank keeps of it.
   ///
   /// Names and shapes are compared first, and all differences are in one error; nothing is copied
-  /// then. A tensor with a NaN or an infinity is refused, named. Files are mapped, and only the
+  /// then. Matrices in float8 blocks are multiplied by their scales. A tensor with a NaN or an infinity is refused, named. Files are mapped, and only the
   /// pages of this rank's part are read.
   public static func load(
     _ folder: HFCheckpointFolder, into model: CausalLanguageModel, units: ModelUnits
   ) throws(CheckpointError) {
     let names = HFTensorNames(model.configuration)
-    let mismatch = names.mismatch(with: folder.entries.map { ($0.name, $0.shape) })
+    let blocks = try Float8Blocks(folder, model.configuration)
+    let mismatch = names.mismatch(
+      with: folder.entries.filter { !blocks.scaleNames.contains($0.name) }
+        .map { ($0.name, $0.shape) })
     guard mismatch.isEmpty else {
       throw CheckpointError(
         .mismatch, path: folder.path,
@@ -28,15 +31,16 @@ public enum HFWeights {
       guard let parameter = parameters[entry.parameter] else {
         preconditionFailure("HFTensorNames has \(entry.parameter), the model has not")
       }
-      let tensor = try folder.file(of: entry.name).tensor(entry.name)
-      guard tensor.dtype.isFloatingPoint else {
+      let type = try folder.file(of: entry.name).entry(entry.name).dataType
+      guard type.tensorDType?.isFloatingPoint == true else {
         throw CheckpointError(
           .mismatch, path: folder.path,
-          "tensor \(entry.name) has elements of \(tensor.dtype); weights must be floating-point")
+          "tensor \(entry.name) has elements of \(type.rawValue); weights must be floating-point")
       }
+      let elements = try blocks.reader(of: entry.name, in: folder)
       let unit = units.unit(of: parameter)
       let isFinite = withoutGradients {
-        copy(tensor.reshaped([-1]), at: entry.elementOffset, of: parameter, to: unit)
+        copy(elements, entry.elementRange, of: parameter, to: unit)
       }
       guard isFinite else {
         throw CheckpointError(
@@ -46,16 +50,19 @@ public enum HFWeights {
     units.publish()
   }
 
-  /// Copies the own part of consecutive elements; false where one of them is not finite.
+  /// Copies the own part of a range of a parameter; false where an element of it is not finite.
+  ///
+  /// `elements` counts from the start of the range.
   private static func copy(
-    _ source: Tensor, at start: Int, of parameter: Parameter, to unit: FlatUnit
+    _ elements: (Range<Int>) -> Tensor, _ range: Range<Int>, of parameter: Parameter,
+    to unit: FlatUnit
   ) -> Bool {
-    let range = start..<start + source.elementCount
     for run in unit.ownRuns(of: parameter).clamped(toGlobal: range) {
       var position = run.global
       while position < run.global + run.count {
         let count = min(bucketCount, run.global + run.count - position)
-        let bucket = source.narrowed(dim: 0, start: position - start, length: count).to(.float32)
+        let start = position - range.lowerBound
+        let bucket = elements(start..<start + count)
         guard bucket.isFiniteMask().allTrue().item() != 0 else { return false }
         unit.weights.narrowed(dim: 0, start: run.local + position - run.global, length: count)
           .copy(from: bucket)
@@ -91,50 +98,52 @@ public enum HFWeights {
 
   /// Writes a folder that transformers loads: weights in shards, index, `config.json` and `files`.
   ///
-  /// The weights are written in `dtype`; `files` are further files by name, such as the tokenizer's.
-  /// All ranks of the units' mesh take part, one tensor after another; rank 0 writes.
+  /// The weights are written in `dtype`; in float8e4m3, matrices that layers multiply with are written
+  /// in blocks of 128 x 128 with their scales, and the others in bfloat16. `files` are further files
+  /// by name, such as the tokenizer's. All ranks of the units' mesh take part, one tensor after
+  /// another; rank 0 writes.
   public static func export(
     _ model: CausalLanguageModel, units: ModelUnits, to path: String, dtype: DType,
     overwrites: Bool = false,
     maximumShardByteCount: Int = HFCheckpointWriter.defaultShardByteCount,
     files: [(name: String, bytes: [UInt8])] = []
   ) throws {
-    let tensors = tensors(of: model, units: units, dtype: dtype)
+    let items = ExportItem.all(of: model, units: units, dtype: dtype)
     guard units.mesh.rank == 0 else {
-      for tensor in tensors { _ = try withoutGradients { try tensor.make() } }
+      for item in items { _ = try withoutGradients { try item.make() } }
       return
     }
     var made = 0
     do {
       try write(
-        model, tensors, to: path, dtype: dtype, overwrites: overwrites,
+        model, items, to: path, dtype: dtype, overwrites: overwrites,
         maximumShardByteCount: maximumShardByteCount, files: files, made: &made)
     } catch let error as CheckpointError {
       // The others wait for this rank in every tensor; what cannot be written is put together still.
-      for tensor in tensors.dropFirst(made) { _ = try withoutGradients { try tensor.make() } }
+      for item in items.dropFirst(made) { _ = try withoutGradients { try item.make() } }
       throw error
     }
   }
 
   private static func write(
-    _ model: CausalLanguageModel,
-    _ tensors: [(name: String, shape: [Int], make: () throws -> Tensor)], to path: String,
-    dtype: DType, overwrites: Bool, maximumShardByteCount: Int,
-    files: [(name: String, bytes: [UInt8])], made: inout Int
+    _ model: CausalLanguageModel, _ items: [ExportItem], to path: String, dtype: DType,
+    overwrites: Bool, maximumShardByteCount: Int, files: [(name: String, bytes: [UInt8])],
+    made: inout Int
   ) throws {
     var configuration = model.configuration
-    configuration.weightType = dtype.configurationName
+    configuration.hasFloat8Blocks = dtype == .float8e4m3
+    configuration.weightType = (dtype == .float8e4m3 ? .bfloat16 : dtype).configurationName
     let writer = try HFCheckpointWriter(
-      path: path,
-      entries: tensors.map {
-        SafetensorsEntry(name: $0.name, dataType: dtype.safetensorsType, shape: $0.shape)
-      }, maximumShardByteCount: maximumShardByteCount, overwrites: overwrites)
+      path: path, entries: items.flatMap(\.entries),
+      maximumShardByteCount: maximumShardByteCount, overwrites: overwrites)
     try writer.write(try configuration.configurationText().utf8, toFile: "config.json")
     for file in files { try writer.write(file.bytes, toFile: file.name) }
-    for tensor in tensors {
-      let whole = try withoutGradients { try tensor.make() }
+    for item in items {
+      let tensors = try withoutGradients { try item.make() }
       made += 1
-      try writer.write(whole, for: tensor.name)
+      for (entry, tensor) in zip(item.entries, tensors) {
+        try writer.write(tensor, for: entry.name)
+      }
     }
     try writer.finish()
   }

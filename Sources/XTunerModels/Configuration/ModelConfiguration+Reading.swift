@@ -143,7 +143,7 @@ extension ModelConfiguration {
       return DecoderLayerConfiguration(
         attention: .groupedQuery(attention), feedForward: feedForward)
     }
-    return ModelConfiguration(
+    var configuration = ModelConfiguration(
       family: family, vocabularySize: reader.integer("vocab_size"), hiddenSize: hiddenSize,
       intermediateSize: intermediateSize, layers: layers,
       rotary: RotaryConfiguration(
@@ -159,6 +159,8 @@ extension ModelConfiguration {
       weightType: readWeightType(from: &reader),
       balanceLossCoefficient: family == .qwen3MoE
         ? reader.real("router_aux_loss_coef", default: 0.001) : 0)
+    configuration.hasFloat8Blocks = readFloat8Blocks(from: &reader)
+    return configuration
   }
 
   private static func refuseUnsupportedSettings(in reader: inout ConfigurationReader) {
@@ -169,11 +171,6 @@ extension ModelConfiguration {
     let dropout = reader.real("attention_dropout", default: 0)
     if dropout != 0 && !reader.rejectedKeys.contains("attention_dropout") {
       reader.reject("attention_dropout", "must be 0, is \(dropout); dropout is not supported")
-    }
-    if reader.value(["quantization_config"]) != nil {
-      reader.reject(
-        "quantization_config",
-        "quantised weights are not supported; use the bfloat16 release of the model")
     }
   }
 

@@ -31,6 +31,7 @@ extension ModelConfiguration {
     object["rope_theta"] = .real(rotary.base)
     object["rope_scaling"] = rotary.scalingDocument
     if family == .qwen3MoE { writeMixture(to: &object) }
+    object["quantization_config"] = float8Document
     if object["use_cache"] == nil { object["use_cache"] = .boolean(true) }
     return object
   }

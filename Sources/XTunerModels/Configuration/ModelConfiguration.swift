@@ -32,6 +32,8 @@ public struct ModelConfiguration: Sendable, Hashable {
   public var paddingTokenID: Int?
   /// Element type of the published weights, such as `bfloat16`.
   public var weightType: String
+  /// Whether the matrices in the files are float8 in blocks of 128 x 128, each with a scale.
+  public var hasFloat8Blocks = false
   /// Weight of the load-balancing loss that the published configuration asks for.
   public var balanceLossCoefficient: Double
   /// The `config.json` this was read from, whose unknown keys survive an export; nil for presets.

@@ -1,3 +1,5 @@
+public import XTunerModels
+
 /// The section `model`: architecture, weights and compute type.
 public struct ModelOptions: Sendable, Equatable {
   /// Where the weights come from.
@@ -16,6 +18,17 @@ public struct ModelOptions: Sendable, Equatable {
     case bf16
   }
 
+  /// Whether matrices are multiplied as float8, and by what.
+  public enum Float8: String, Sendable, CaseIterable {
+    /// In the compute type.
+    case none
+    /// Operands are rounded to float8 and multiplied in float32: the numbers of a device that has
+    /// such products, on one that has not.
+    case emulated
+    /// By the device.
+    case native
+  }
+
   /// Hugging Face folder that holds the architecture and, to be loaded, the weights.
   public var path: String?
   /// A published architecture by name.
@@ -28,6 +41,10 @@ public struct ModelOptions: Sendable, Equatable {
   public var weights: Weights?
   /// Element type of the computation.
   public var dtype = ComputeType.bf16
+  /// Whether matrices are multiplied as float8.
+  public var float8 = Float8.none
+  /// The layers whose matrices are; `nil` for all that the model has but the head.
+  public var float8Modules: [Float8Module]?
 
   /// Creates the section with its defaults.
   public init() {}
@@ -56,5 +73,21 @@ extension ModelOptions: ConfigurationSection {
     .init(
       "dtype", \.dtype, .choice(),
       "Element type of the computation. Master weights and optimizer states are always f32."),
+    .init(
+      "fp8", \.float8, .choice(),
+      """
+      Whether matrices are multiplied as float8_e4m3fn, in forward and backward passes: none; \
+      emulated rounds the operands so and multiplies them in f32, which shows what float8 does to \
+      a training and is slower than none; native needs a device that multiplies them, which no \
+      device of this version does yet.
+      """),
+    .init(
+      "fp8_modules", \.float8Modules,
+      .optional(.choices("[attention, experts]")),
+      computedDefault: "all that the model has, but the head",
+      """
+      The layers whose matrices are multiplied as float8: attention (its projections), \
+      feed_forward, experts, shared_expert, head.
+      """),
   ]
 }

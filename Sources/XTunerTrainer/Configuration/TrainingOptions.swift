@@ -97,7 +97,7 @@ extension TrainingOptions: ConfigurationSection {
       Saves memory, costs time, changes no result.
       """),
     .init(
-      "kept_stages", \.keptStages, .choices,
+      "kept_stages", \.keptStages, .choices("[attend, dispatch]"),
       """
       What recompute: selective keeps, out of project, attend, feedForward, route, dispatch, \
       experts, shared and combine. With dispatch kept, rows travel to experts once.
@@ -152,27 +152,5 @@ extension ValueType where Value == TrainingOptions.Recompute {
         case .ratio(let share): .number(share)
         }
       })
-  }
-}
-
-extension ValueType where Value == [TrainingOptions.KeptStage] {
-  /// A list of words out of a closed list.
-  static var choices: Self {
-    let word: ValueType<TrainingOptions.KeptStage> = .choice()
-    return .init(
-      name: "list of \(word.name)",
-      schema: [.init("type", .text("array")), .init("items", .mapping(word.schema))],
-      decode: { node throws(Rejection) in
-        guard case .list(let items) = node.content else {
-          throw Rejection(expected: "a list such as [attend, dispatch]", node: node)
-        }
-        var values: [TrainingOptions.KeptStage] = []
-        for item in items {
-          let value = try word.decode(item)
-          if !values.contains(value) { values.append(value) }
-        }
-        return values
-      },
-      encode: { .list($0.map(word.encode)) })
   }
 }

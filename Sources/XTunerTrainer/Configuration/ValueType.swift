@@ -149,6 +149,32 @@ extension ValueType where Value: CaseIterable & RawRepresentable, Value.RawValue
   }
 }
 
+extension ValueType {
+  /// A list of words out of a closed list, each once; `example` is shown to those who write no list.
+  static func choices<Word>(_ example: String) -> Self
+  where
+    Word: CaseIterable & RawRepresentable & Equatable & Sendable, Word.RawValue == String,
+    Value == [Word]
+  {
+    let word: ValueType<Word> = .choice()
+    return .init(
+      name: "list of \(word.name)",
+      schema: [.init("type", .text("array")), .init("items", .mapping(word.schema))],
+      decode: { node throws(Rejection) in
+        guard case .list(let items) = node.content else {
+          throw Rejection(expected: "a list such as \(example)", node: node)
+        }
+        var values: [Word] = []
+        for item in items {
+          let value = try word.decode(item)
+          if !values.contains(value) { values.append(value) }
+        }
+        return values
+      },
+      encode: { .list($0.map(word.encode)) })
+  }
+}
+
 extension ValueType where Value == ConfigurationValue {
   /// A mapping whose keys this module does not know.
   static var freeMapping: Self {

@@ -220,7 +220,8 @@ final class TrainingRound {
     let leafTD = takeHidden(batch).leaf()
     guard isTraining else {
       measurement.loss += engine.crossEntropy.loss(
-        hiddenTD: head.norm(leafTD), headVD: head.projection.value, targets: targets
+        hiddenTD: head.norm(leafTD), headVD: head.projection.value,
+        product: head.projection.product, targets: targets
       ).item()
       return
     }
@@ -228,7 +229,8 @@ final class TrainingRound {
     if head.weight == nil { try waitForReduction(blocks[0]) }
     let normalizedTD = withGradientRecording(true) { head.norm(leafTD) }
     let result = engine.crossEntropy.lossAndGradient(
-      hiddenTD: normalizedTD.detached(), headVD: head.projection.value, targets: targets,
+      hiddenTD: normalizedTD.detached(), headVD: head.projection.value,
+      product: head.projection.product, targets: targets,
       headGradient: projectionUnit.accumulator(of: head.projection))
     measurement.loss += result.loss.item()
     measurement.zLoss += result.zLoss.item()

@@ -53,7 +53,15 @@ extension RunConfiguration {
   /// The architecture that `model` describes, with `model.overrides` applied.
   ///
   /// - Throws: `ConfigurationError` for an unknown preset, `ModelConfigurationError` otherwise.
+  ///
+  /// Whether float8 is possible with it is checked too.
   public func modelConfiguration() throws -> ModelConfiguration {
+    let configuration = try architecture()
+    try checkFloat8(configuration)
+    return configuration
+  }
+
+  private func architecture() throws -> ModelConfiguration {
     let base: ModelConfiguration
     if let preset = model.preset {
       guard let found = ModelPreset.named(preset) else {

@@ -7,7 +7,10 @@ extension TrainingRun {
   /// Writes to the log how much memory the tensors of a rank will take at most, and for what.
   func noteMemory() throws {
     // The estimate knows AdamW's moments; Muon's differ, and so do its exchanges.
-    guard configuration.optimizer.name == .adamw else { return }
+    // Nor does it know the float32 operands of emulated float8 products.
+    guard configuration.optimizer.name == .adamw, configuration.model.float8 == .none else {
+      return
+    }
     let estimate = MemoryEstimate(
       .init(configuration, model: prepared.model.configuration, layout: ranks.mesh.layout))
     let peak = estimate.peak

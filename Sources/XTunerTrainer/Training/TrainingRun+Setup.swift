@@ -112,7 +112,7 @@ extension TrainingRun {
       \(NumberFormat.si(Double(parameters.activeParameterCount))) active; \(stepCount) steps of \
       \(configuration.training.packsPerStep) packs of \(configuration.data.sequenceLength) tokens; \
       \(ranks.description)\(deviceDescription), \
-      \(configuration.model.dtype.rawValue); \(origin)
+      \(configuration.model.dtype.rawValue)\(configuration.float8Description); \(origin)
       """)
     try log.write(
       .info, "run started",

@@ -114,6 +114,7 @@ public final class TrainingRun {
       modelConfiguration, computeDType: computeDType, isTrained: true,
       keepsMaster: optimizerOptions.state == .f32, mesh: ranks.mesh,
       decays: { optimizerOptions.decays($0) })
+    prepared.model.useFloat8(in: configuration.float8Modules)
     optimizer = optimizerOptions.makeOptimizer(
       prepared.units.all, swap: configuration.training.swapsOptimizer ? HostSwap() : nil)
     engine = TrainingEngine(

@@ -1,0 +1,85 @@
+// Gradient formulas of linear layers with quantised operands: all three products are of e4m3 values.
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "dispatch.h"
+#include "fp8.h"
+
+namespace xtuner {
+namespace {
+
+using at::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::Function;
+using torch::autograd::variable_list;
+using OptionalTensor = std::optional<Tensor>;
+
+Fp8Pair rows(const Tensor &x) { return call<Fp8Pair(const Tensor &)>("xtuner::fp8_quantize_rows", x); }
+Fp8Pair blocks(const Tensor &x) { return call<Fp8Pair(const Tensor &)>("xtuner::fp8_quantize_blocks", x); }
+Fp8Pair columns(const Tensor &x, const OptionalTensor &offsets) {
+  return call<Fp8Pair(const Tensor &, const OptionalTensor &)>("xtuner::fp8_quantize_columns", x, offsets);
+}
+
+/// x [R, K] times the transpose of weight [N, K]; one of each group where there are offsets.
+Tensor product(const Fp8Pair &x, const Fp8Pair &weight, const OptionalTensor &bias, const OptionalTensor &offsets) {
+  auto [xv, xs] = x;
+  auto [wv, ws] = weight;
+  if (offsets)
+    return call<Tensor(const Tensor &, const Tensor &, const Tensor &, const Tensor &, const Tensor &)>(
+        "xtuner::fp8_grouped_product", xv, xs, wv, ws, *offsets);
+  return call<Tensor(const Tensor &, const Tensor &, const Tensor &, const Tensor &, const OptionalTensor &)>(
+      "xtuner::fp8_product", xv, xs, wv, ws, bias);
+}
+
+Tensor weight_gradient(const Tensor &grad, const Tensor &x, const OptionalTensor &offsets, at::ScalarType dtype) {
+  auto [gv, gs] = columns(grad, offsets);
+  auto [xv, xs] = columns(x, offsets);
+  return call<Tensor(const Tensor &, const Tensor &, const Tensor &, const Tensor &, const OptionalTensor &,
+                     at::ScalarType)>("xtuner::fp8_weight_gradient", gv, gs, xv, xs, offsets, dtype);
+}
+
+/// Backward quantises the weight again instead of keeping it quantised: a sharded weight's memory is given back after
+/// forward, and copies of all layers would stay.
+struct Fp8Linear : Function<Fp8Linear> {
+  static Tensor forward(AutogradContext *ctx, const Tensor &x, const Tensor &weight, const OptionalTensor &bias,
+                        const OptionalTensor &offsets) {
+    ctx->save_for_backward({x, weight, offsets.value_or(Tensor())});
+    ctx->saved_data["has_bias"] = bias.has_value();
+    return product(rows(x), blocks(weight), bias, offsets);
+  }
+  static variable_list backward(AutogradContext *ctx, variable_list grads) {
+    auto s = ctx->get_saved_variables();
+    auto offsets = s[2].defined() ? OptionalTensor(s[2]) : std::nullopt;
+    auto grad = grads[0].contiguous();
+    Tensor dx, dw, db;
+    if (ctx->needs_input_grad(0)) {
+      auto [values, scales] = blocks(s[1]);
+      dx = product(rows(grad), {values.mT(), scales.mT()}, std::nullopt, offsets);
+    }
+    if (ctx->needs_input_grad(1)) dw = weight_gradient(grad, s[0], offsets, s[1].scalar_type());
+    if (ctx->saved_data["has_bias"].toBool() && ctx->needs_input_grad(2)) db = grad.sum(0);
+    return {dx, dw, db, Tensor()};
+  }
+};
+
+void check(const char *what, const Tensor &x, const Tensor &weight) {
+  TORCH_CHECK(
+      x.scalar_type() == at::kBFloat16 && weight.scalar_type() == at::kBFloat16 && x.size(-1) == weight.size(-1), what,
+      ": takes bfloat16, x ", x.scalar_type(), x.sizes(), " with weight ", weight.scalar_type(), weight.sizes());
+}
+
+}  // namespace
+
+Tensor fp8_linear(const Tensor &x, const Tensor &weight, const OptionalTensor &bias) {
+  check("fp8_linear", x, weight);
+  if (x.dim() == 2) return Fp8Linear::apply(x, weight, bias, OptionalTensor());
+  auto shape = x.sizes().vec();
+  shape.back() = weight.size(0);
+  return Fp8Linear::apply(x.reshape({-1, x.size(-1)}), weight, bias, OptionalTensor()).view(shape);
+}
+
+Tensor fp8_grouped_linear(const Tensor &x, const Tensor &weight, const Tensor &offsets) {
+  check("fp8_grouped_linear", x, weight);
+  return Fp8Linear::apply(x, weight, OptionalTensor(), OptionalTensor(offsets));
+}
+
+}  // namespace xtuner

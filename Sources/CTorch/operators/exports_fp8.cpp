@@ -1,0 +1,95 @@
+// The C functions of the float8 operators.
+#include "../bridge.h"
+#include "dispatch.h"
+#include "fp8.h"
+
+namespace {
+
+void take(const xtuner::Fp8Pair &pair, ct_tensor **out_values, ct_tensor **out_scales) {
+  *out_values = new ct_tensor{std::get<0>(pair)};
+  *out_scales = new ct_tensor{std::get<1>(pair)};
+}
+
+using Pair = xtuner::Fp8Pair;
+using at::Tensor;
+using OptionalTensor = std::optional<at::Tensor>;
+
+}  // namespace
+
+CTStatus ct_fp8_quantize_rows(ct_tensor *x, bool reference, ct_tensor **out_values, ct_tensor **out_scales) {
+  return guarded([&] {
+    take(reference ? xtuner::reference::fp8_quantize_rows(x->value)
+                   : xtuner::call<Pair(const Tensor &)>("xtuner::fp8_quantize_rows", x->value),
+         out_values, out_scales);
+  });
+}
+
+CTStatus ct_fp8_quantize_blocks(ct_tensor *x, bool reference, ct_tensor **out_values, ct_tensor **out_scales) {
+  return guarded([&] {
+    take(reference ? xtuner::reference::fp8_quantize_blocks(x->value)
+                   : xtuner::call<Pair(const Tensor &)>("xtuner::fp8_quantize_blocks", x->value),
+         out_values, out_scales);
+  });
+}
+
+CTStatus ct_fp8_quantize_columns(ct_tensor *x, ct_tensor *offsets, bool reference, ct_tensor **out_values,
+                                 ct_tensor **out_scales) {
+  return guarded([&] {
+    auto ends = to_optional_tensor(offsets);
+    take(reference ? xtuner::reference::fp8_quantize_columns(x->value, ends)
+                   : xtuner::call<Pair(const Tensor &, const OptionalTensor &)>("xtuner::fp8_quantize_columns",
+                                                                                x->value, ends),
+         out_values, out_scales);
+  });
+}
+
+CTStatus ct_fp8_dequantize(ct_tensor *values, ct_tensor *scales, int64_t tile_rows, int32_t dtype, bool reference,
+                           ct_tensor **out) {
+  return guarded([&] {
+    auto type = to_scalar_type(dtype);
+    *out = new ct_tensor{reference ? xtuner::reference::fp8_dequantize(values->value, scales->value, tile_rows, type)
+                                   : xtuner::call<Tensor(const Tensor &, const Tensor &, int64_t, at::ScalarType)>(
+                                         "xtuner::fp8_dequantize", values->value, scales->value, tile_rows, type)};
+  });
+}
+
+CTStatus ct_fp8_product(ct_tensor *x, ct_tensor *x_scales, ct_tensor *weight, ct_tensor *weight_scales, ct_tensor *bias,
+                        ct_tensor *offsets, bool reference, ct_tensor **out) {
+  return guarded([&] {
+    using Signature = Tensor(const Tensor &, const Tensor &, const Tensor &, const Tensor &, const OptionalTensor &);
+    using Grouped = Tensor(const Tensor &, const Tensor &, const Tensor &, const Tensor &, const Tensor &);
+    const auto &xv = x->value, &xs = x_scales->value, &wv = weight->value, &ws = weight_scales->value;
+    TORCH_CHECK(!offsets || !bias, "fp8_product: groups have no bias");
+    auto b = to_optional_tensor(bias);
+    if (offsets)
+      *out = new ct_tensor{reference
+                               ? xtuner::reference::fp8_grouped_product(xv, xs, wv, ws, offsets->value)
+                               : xtuner::call<Grouped>("xtuner::fp8_grouped_product", xv, xs, wv, ws, offsets->value)};
+    else
+      *out = new ct_tensor{reference ? xtuner::reference::fp8_product(xv, xs, wv, ws, b)
+                                     : xtuner::call<Signature>("xtuner::fp8_product", xv, xs, wv, ws, b)};
+  });
+}
+
+CTStatus ct_fp8_weight_gradient(ct_tensor *grad, ct_tensor *grad_scales, ct_tensor *x, ct_tensor *x_scales,
+                                ct_tensor *offsets, int32_t dtype, bool reference, ct_tensor **out) {
+  return guarded([&] {
+    using Signature =
+        Tensor(const Tensor &, const Tensor &, const Tensor &, const Tensor &, const OptionalTensor &, at::ScalarType);
+    auto ends = to_optional_tensor(offsets);
+    auto type = to_scalar_type(dtype);
+    *out =
+        new ct_tensor{reference ? xtuner::reference::fp8_weight_gradient(grad->value, grad_scales->value, x->value,
+                                                                         x_scales->value, ends, type)
+                                : xtuner::call<Signature>("xtuner::fp8_weight_gradient", grad->value,
+                                                          grad_scales->value, x->value, x_scales->value, ends, type)};
+  });
+}
+
+CTStatus ct_fp8_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *bias, ct_tensor **out) {
+  return guarded([&] { *out = new ct_tensor{xtuner::fp8_linear(x->value, weight->value, to_optional_tensor(bias))}; });
+}
+
+CTStatus ct_fp8_grouped_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *offsets, ct_tensor **out) {
+  return guarded([&] { *out = new ct_tensor{xtuner::fp8_grouped_linear(x->value, weight->value, offsets->value)}; });
+}

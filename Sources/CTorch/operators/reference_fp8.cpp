@@ -1,0 +1,91 @@
+// Composite references of the float8 operators, of ATen's operators and c10's conversions.
+#include <ATen/ATen.h>
+
+#include "fp8.h"
+
+namespace xtuner::reference {
+namespace {
+
+using at::Tensor;
+
+Tensor scale_of(const Tensor &largest) {
+  auto scale = (largest / kFp8Largest).clamp_min(kFp8SmallestScale);
+  return at::where(largest == 0, at::ones_like(scale), scale);
+}
+
+/// [..., R, K] with zeros up to whole tiles, as [..., bands, height, tiles, 128].
+Tensor tiled(const Tensor &x, int64_t height) {
+  int64_t rows = x.size(-2), width = x.size(-1), bands = (rows + height - 1) / height, tiles = fp8_tiles(width);
+  auto padded = at::constant_pad_nd(x, {0, tiles * kFp8Tile - width, 0, bands * height - rows});
+  return padded.unflatten(-1, {tiles, kFp8Tile}).unflatten(-3, {bands, height});
+}
+
+/// The inverse of `tiled`.
+Tensor untiled(const Tensor &x, int64_t rows, int64_t width) {
+  return x.flatten(-2, -1).flatten(-3, -2).narrow(-2, 0, rows).narrow(-1, 0, width);
+}
+
+Fp8Pair quantize(const Tensor &x, int64_t height) {
+  auto tiles = tiled(x.to(at::kFloat), height);
+  auto scales = scale_of(tiles.abs().amax({-3, -1}, /*keepdim=*/true));
+  auto values = untiled(tiles * scales.reciprocal(), x.size(-2), x.size(-1)).to(at::kFloat8_e4m3fn).contiguous();
+  return {values, scales.squeeze(-1).squeeze(-2)};
+}
+
+}  // namespace
+
+Fp8Pair fp8_quantize_rows(const Tensor &x) { return quantize(x, 1); }
+
+Fp8Pair fp8_quantize_blocks(const Tensor &x) { return quantize(x, kFp8Tile); }
+
+Fp8Pair fp8_quantize_columns(const Tensor &x, const std::optional<Tensor> &offsets) {
+  auto ends = offsets.value_or(at::full({1}, x.size(0), at::kLong));
+  auto padded = at::zeros({fp8_padded_rows(x.size(0), ends.numel()), x.size(1)}, x.options());
+  for (int64_t e = 0, begin = 0, place = 0; e < ends.numel(); ++e) {
+    int64_t end = ends[e].item<int64_t>();
+    padded.slice(0, place, place + end - begin).copy_(x.slice(0, begin, end));
+    place += fp8_tiles(end - begin) * kFp8Tile;
+    begin = end;
+  }
+  return quantize(padded.t(), 1);
+}
+
+Tensor fp8_dequantize(const Tensor &values, const Tensor &scales, int64_t tile_rows, at::ScalarType dtype) {
+  auto tiles = tiled(values.to(at::kFloat), tile_rows);
+  return untiled(tiles * scales.unsqueeze(-2).unsqueeze(-1), values.size(-2), values.size(-1)).contiguous().to(dtype);
+}
+
+Tensor fp8_product(const Tensor &x, const Tensor &x_scales, const Tensor &weight, const Tensor &weight_scales,
+                   const std::optional<Tensor> &bias) {
+  auto y = at::matmul(fp8_dequantize(x, x_scales, 1, at::kFloat),
+                      fp8_dequantize(weight, weight_scales, kFp8Tile, at::kFloat).t());
+  return (bias ? y + *bias : y).to(at::kBFloat16);
+}
+
+Tensor fp8_grouped_product(const Tensor &x, const Tensor &x_scales, const Tensor &weight, const Tensor &weight_scales,
+                           const Tensor &offsets) {
+  auto rows = fp8_dequantize(x, x_scales, 1, at::kFloat);
+  auto matrices = fp8_dequantize(weight, weight_scales, kFp8Tile, at::kFloat);
+  std::vector<Tensor> groups = {at::empty({0, weight.size(1)}, rows.options())};
+  for (int64_t e = 0, begin = 0; e < weight.size(0); ++e) {
+    int64_t end = offsets[e].item<int64_t>();
+    groups.push_back(at::matmul(rows.slice(0, begin, end), matrices[e].t()));
+    begin = end;
+  }
+  return at::cat(groups, 0).to(at::kBFloat16);
+}
+
+Tensor fp8_weight_gradient(const Tensor &grad, const Tensor &grad_scales, const Tensor &x, const Tensor &x_scales,
+                           const std::optional<Tensor> &offsets, at::ScalarType dtype) {
+  auto g = fp8_dequantize(grad, grad_scales, 1, at::kFloat), rows = fp8_dequantize(x, x_scales, 1, at::kFloat);
+  if (!offsets) return at::matmul(g, rows.t()).to(dtype);
+  std::vector<Tensor> groups;
+  for (int64_t e = 0, begin = 0, place = 0; e < offsets->numel(); ++e) {
+    int64_t end = (*offsets)[e].item<int64_t>(), next = place + fp8_tiles(end - begin) * kFp8Tile;
+    groups.push_back(at::matmul(g.slice(1, place, next), rows.slice(1, place, next).t()));
+    begin = end, place = next;
+  }
+  return at::stack(groups).to(dtype);
+}
+
+}  // namespace xtuner::reference

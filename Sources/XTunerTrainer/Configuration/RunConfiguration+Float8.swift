@@ -1,0 +1,70 @@
+public import XTunerModels
+import XTunerNN
+
+extension RunConfiguration {
+  /// The layers whose matrices are multiplied as float8; none unless `model.fp8` asks for it.
+  public var float8Modules: Set<Float8Module> {
+    model.float8 == .none ? [] : Set(model.float8Modules ?? Float8Module.standard)
+  }
+
+  /// What a run's first line says of float8 after the compute type.
+  var float8Description: String {
+    guard model.float8 != .none else { return "" }
+    let names = Float8Module.allCases.filter(float8Modules.contains).map(\.rawValue)
+    return ", \(model.float8.rawValue) fp8 in \(names.joined(separator: ", "))"
+  }
+
+  /// Rejects what can be seen without the model.
+  func checkFloat8(_ problems: inout ConfigurationProblems) {
+    problems.check(
+      "model.fp8", model.float8 != .native,
+      """
+      native needs a device that multiplies float8 and kernels for it, and this version has none; \
+      emulated computes the same numbers on a CPU, slowly, and none trains in model.dtype
+      """)
+    problems.check(
+      "model.fp8", involving: ["model.dtype"], model.float8 == .none || model.dtype == .bf16,
+      "needs model.dtype bf16, in which the results of float8 products are, not f32")
+    problems.check(
+      "model.fp8_modules", involving: ["model.fp8"],
+      model.float8Modules == nil || model.float8 != .none, "is for model.fp8 emulated or native")
+    problems.check(
+      "model.fp8_modules", model.float8Modules?.isEmpty != true,
+      "must name at least one of \(Float8Module.allCases.map(\.rawValue).joined(separator: ", "))")
+  }
+
+  /// Rejects modules that the model does not have, and matrices that no device multiplies as float8.
+  ///
+  /// Rows of operands are whole multiples of 16 bytes, which the products of GPUs ask for, so a
+  /// matrix needs multiples of 16 in both dims; tiles and blocks of 128 may be partial.
+  func checkFloat8(_ configuration: ModelConfiguration) throws(ConfigurationError) {
+    guard model.float8 != .none else { return }
+    let built = CausalLanguageModel(configuration)
+    for module in Float8Module.allCases where float8Modules.contains(module) {
+      let matrices = built.matrices(of: module)
+      guard !matrices.isEmpty || model.float8Modules == nil else {
+        let there = Float8Module.allCases.filter { !built.matrices(of: $0).isEmpty }
+        throw error(
+          at: "model.fp8_modules",
+          """
+          \(module.rawValue): the model has no such layer; it has \
+          \(there.map(\.rawValue).joined(separator: ", "))
+          """)
+      }
+      for matrix in matrices {
+        var sizes = Array(matrix.shape.suffix(2))
+        if matrix.role == .expert, let split = matrix.tensorSplit {
+          sizes[split.dim - matrix.shape.count + 2] /= parallel.expertTensor
+        }
+        guard sizes.allSatisfy({ $0.isMultiple(of: 16) }) else {
+          throw error(
+            at: "model.fp8",
+            """
+            \(matrix.name) is \(sizes[0]) x \(sizes[1]), and float8 products need multiples of 16; \
+            leave \(module.rawValue) out of model.fp8_modules, or change the model's sizes
+            """)
+        }
+      }
+    }
+  }
+}
