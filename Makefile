@@ -1,15 +1,18 @@
 # Each target is a script or a SwiftPM command, so nobody needs make to work here.
 
-.PHONY: demo test build check format generate docs bench clean
+.PHONY: demo test build cuda check format generate docs bench clean
 
 demo:      # from a clean clone to a trained model that answers
 	scripts/demo.sh
 
-test:      # set-up and all tests
-	scripts/test.sh
+test:      # set-up, the CUDA plug-in compiled, and all tests
+	scripts/cuda.sh --check && scripts/test.sh
 
 build:     # leaves xtuner and xtuner-engine in .build/release
 	scripts/build.sh
+
+cuda:      # compiles libXTunerCUDA.so beside the programs; needs no GPU
+	scripts/cuda.sh
 
 check:     # everything that a change has to pass
 	scripts/check.sh

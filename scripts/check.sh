@@ -24,7 +24,8 @@ cpp_format() {
     echo "clang-format was not found; install it (Debian: apt-get install clang-format)" >&2
     return 1
   }
-  find Sources/CTorch Tests/Sanitized \( -name '*.cpp' -o -name '*.h' \) \
+  find Sources/CTorch Sources/XTunerCUDA Tests/Sanitized Tests/EmulatedCUDA \
+    \( -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' \) \
     ! -path '*/generated/*' ! -name ctorch_ops.h -print0 \
     | xargs -0 clang-format --dry-run --Werror
 }
@@ -44,6 +45,7 @@ step "generated operators" "run make generate" python3 scripts/generate_ops.py -
 step "build" "mend the warnings and errors above" strict_build
 step "configuration reference" "run make docs" \
   env XTUNER=.build-check/release/xtuner scripts/docs.sh --check
+step "CUDA plug-in" "mend the errors above" scripts/cuda.sh --check
 step "tests" "mend the failing tests above" scripts/test.sh "${strict[@]}"
 step "kernels" "mend the kernel; CONTRIBUTING.md says how to repeat a part" scripts/kernels.sh all "${strict[@]}"
 echo "all checks passed in $((SECONDS - begin)) s"

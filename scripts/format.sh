@@ -4,5 +4,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 swift format --in-place --recursive Sources Tests Package.swift
-find Sources/CTorch Tests/Sanitized \( -name '*.cpp' -o -name '*.h' \) \
+find Sources/CTorch Sources/XTunerCUDA Tests/Sanitized Tests/EmulatedCUDA \
+  \( -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' \) \
   ! -path '*/generated/*' ! -name ctorch_ops.h -print0 | xargs -0 clang-format -i

@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
-# Checks the C++ kernels on every instruction set of this processor, and under sanitizers.
+# Checks the C++ kernels on every instruction set of this processor, and under sanitizers; and the CUDA kernels on the
+# host.
 #
-#   scripts/kernels.sh all OPTION...     the operators' Swift tests, then the sanitized checks
+#   scripts/kernels.sh all OPTION...     the operators' Swift tests, the sanitized checks, the emulated ones
 #   scripts/kernels.sh tests OPTION...   only the Swift tests; options go to `swift test`
 #   scripts/kernels.sh sanitized         only the sanitized checks, Tests/Sanitized
+#   scripts/kernels.sh emulated          the same checks of the CUDA plug-in's operators: its kernels, compiled for the
+#                                        host with Tests/EmulatedCUDA, under the same sanitizers
 #
 # ATEN_CPU_CAPABILITY chooses the kernels of libtorch and those in Sources/CTorch/operators. The
 # bfloat16 products belong to avx512 where the processor has them; see operators/bf16.h.
@@ -64,8 +67,10 @@ is_current() {
   [ -z "$(find "${files[@]}" -newer "$1" 2>&1)" ]
 }
 
+# build_sanitized FOLDER SOURCES OPTION...: SOURCES are patterns.
 build_sanitized() {
-  local clang sanitizers flags source object objects=() jobs
+  local build=$1 sources=$2 clang sanitizers flags source object objects=() jobs
+  shift 2
   clang=$(compiler)
   sanitizers=-fsanitize=address,undefined,float-cast-overflow
   flags=(
@@ -73,13 +78,14 @@ build_sanitized() {
     -isystem "$torch/include" -isystem "$torch/include/torch/csrc/api/include"
     -O1 -gline-tables-only -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS "$sanitizers" -fno-sanitize-recover=all
     -Wno-pass-failed  # instrumented loops are too long to be unrolled
+    "$@"
   )
   mkdir -p "$build"
   { "$clang" --version; printf '%s\n' "${flags[@]}"; cat .libtorch/.complete; } >"$build/flags.new"
   cmp -s "$build/flags.new" "$build/flags" || rm -f "$build"/*.o
   mv "$build/flags.new" "$build/flags"
   # Exports are for Swift; the checks call the operators through libtorch's dispatcher.
-  for source in Sources/CTorch/operators/*.cpp Sources/CTorch/memory/arena.cpp Tests/Sanitized/*.cpp; do
+  for source in $sources; do
     case $source in */exports*.cpp) continue ;; esac
     object=$build/$(basename "$(dirname "$source")")-$(basename "$source" .cpp).o
     objects+=("$object")
@@ -88,13 +94,12 @@ build_sanitized() {
   # Two gigabytes of memory are enough for a compiler.
   jobs=$(awk -v cores="$(nproc)" '/^MemAvailable/ { n = int($2 / 2e6); print n < 1 ? 1 : n < cores ? n : cores }' \
     /proc/meminfo)
-  xargs -0 -r -n 3 -P "$jobs" "$clang" "${flags[@]}" -MMD -c <"$build/stale"
+  xargs -0 -r -n 3 -P "$jobs" "$clang" "${flags[@]}" -MMD -x c++ -c <"$build/stale"
   "$clang" "$sanitizers" -fuse-ld=lld "${objects[@]}" -L"$torch/lib" -ltorch_cpu -lc10 \
     -Wl,-rpath,"$PWD/$torch/lib" -o "$build/kernels"
 }
 
-run_sanitized() {
-  local set begin=$SECONDS
+sanitizer_options() {
   # Leaks are not looked for: libtorch never frees some of its tables. libtorch is not instrumented, and nothing of
   # it needs a suppression. New memory is filled with NaN, so that an element that a kernel does not write, or reads
   # too early, shows as a wrong result.
@@ -102,7 +107,12 @@ run_sanitized() {
   export UBSAN_OPTIONS="print_stacktrace=1"
   # Instrumented frames are larger than a thread's usual stack foresees.
   export OMP_STACKSIZE=64M
-  build_sanitized
+}
+
+run_sanitized() {
+  local set begin=$SECONDS
+  sanitizer_options
+  build_sanitized "$build" "Sources/CTorch/operators/*.cpp Sources/CTorch/memory/arena.cpp Tests/Sanitized/*.cpp"
   echo "== sanitized kernels: built in $((SECONDS - begin)) s"
   for set in "${sets[@]}"; do
     echo "== sanitized kernels with ATEN_CPU_CAPABILITY=$set"
@@ -110,11 +120,24 @@ run_sanitized() {
   done
 }
 
+run_emulated() {
+  local begin=$SECONDS operators=Sources/CTorch/operators checks=Tests/Sanitized
+  sanitizer_options
+  build_sanitized .build-emulated "Sources/XTunerCUDA/kernels/*.cu Sources/XTunerCUDA/operators/*.cpp \
+    Tests/EmulatedCUDA/*.cpp $operators/library.cpp $operators/autograd*.cpp $operators/reference.cpp \
+    $checks/attention.cpp $checks/flat.cpp $checks/kernels.cpp $checks/products.cpp $checks/router.cpp \
+    $checks/rows.cpp $checks/support.cpp" \
+    -I Tests/EmulatedCUDA -DXTUNER_EMULATED -DXTUNER_DEVICE_KERNELS -DXTUNER_DEVICE_KEY=CPU -Wno-unknown-pragmas
+  echo "== emulated CUDA kernels: built in $((SECONDS - begin)) s"
+  .build-emulated/kernels || fail "emulated CUDA kernels fail"
+}
+
 command=${1:-all}
 shift || true
 case $command in
-  all) run_tests "$@"; run_sanitized ;;
+  all) run_tests "$@"; run_sanitized; run_emulated ;;
   tests) run_tests "$@" ;;
   sanitized) run_sanitized ;;
-  *) fail "unknown command $command; expected tests or sanitized" ;;
+  emulated) run_emulated ;;
+  *) fail "unknown command $command; expected tests, sanitized or emulated" ;;
 esac

@@ -65,16 +65,17 @@ void check(const Case &c, at::ScalarType type) {
               random({tokens, c.key_heads, c.value_width}, type)};
   }
   if (c.has_sinks) inputs.push_back(random({heads}, at::kFloat));
-  auto run = [&](auto function) {
-    return [&, function](const Tensors &t) {
-      return Tensors{
-          function(t[0], t[1], t[2], bounds, c.scale, c.window, t.size() > 3 ? std::optional(t[3]) : std::nullopt)};
+  auto run = [&](auto function, const Tensor &edges_of_samples) {
+    return [&c, function, edges_of_samples](const Tensors &t) {
+      return Tensors{function(t[0], t[1], t[2], edges_of_samples, c.scale, c.window,
+                              t.size() > 3 ? std::optional(t[3]) : std::nullopt)};
     };
   };
   // Without tokens the reference's value is outside the graph.
-  auto kernel = run(xtuner::varlen_attention);
+  auto kernel = run(xtuner::varlen_attention, there(bounds));
   expect_equal_results(text(c.name(), " ", type), inputs, kernel,
-                       tokens == 0 ? Function(kernel) : Function(run(xtuner::reference::varlen_attention)));
+                       tokens == 0 ? Function(run(xtuner::varlen_attention, bounds))
+                                   : Function(run(xtuner::reference::varlen_attention, bounds)));
 }
 
 }  // namespace

@@ -21,14 +21,15 @@ void check_cross_entropy(at::ScalarType type) {
   auto targets = random_indices({2 * rows}, width).slice(0, 0, std::nullopt, 2);
   auto weights = random({2 * rows}, at::kFloat).slice(0, 0, std::nullopt, 2);
   auto name = text("cross_entropy ", rows, " x ", width);
-  auto mine = xtuner::call<Pair(const Tensor &, const Tensor &)>("xtuner::cross_entropy", logits, targets);
+  auto mine =
+      xtuner::call<Pair(const Tensor &, const Tensor &)>("xtuner::cross_entropy", there(logits), there(targets));
   auto theirs = xtuner::reference::cross_entropy(logits, targets, std::nullopt, 0);
   expect_close(name + " losses", std::get<0>(mine), std::get<0>(theirs));
   expect_close(name + " sums", std::get<1>(mine), std::get<1>(theirs));
   double z_loss = coin() ? 0 : 1e-3;
-  auto changed = logits.clone(), expected = logits.clone();
-  mine = xtuner::call<Pair(const Tensor &, const Tensor &, const Tensor &, double)>("xtuner::cross_entropy_", changed,
-                                                                                    targets, weights, z_loss);
+  auto changed = there(logits.clone()), expected = logits.clone();
+  mine = xtuner::call<Pair(const Tensor &, const Tensor &, const Tensor &, double)>(
+      "xtuner::cross_entropy_", changed, there(targets), there(weights), z_loss);
   theirs = xtuner::reference::cross_entropy(expected, targets, weights, z_loss);
   expect_close(name + "_ losses", std::get<0>(mine), std::get<0>(theirs));
   expect_close(name + "_ gradients", changed, expected);
@@ -39,14 +40,16 @@ void check_adamw() {
   auto type = coin() ? at::kBFloat16 : at::kHalf;
   // All start at an odd address.
   auto numbers = [&] { return random({count + 1}, at::kFloat).narrow(0, 1, count); };
-  auto p = numbers(), g = numbers(), m = numbers(), v = numbers().abs_();
+  auto p = numbers(), g = coin() ? numbers() : numbers().to(at::kBFloat16), m = numbers(), v = numbers().abs_();
   auto copy = coin() ? std::optional(random({count + 1}, type).narrow(0, 1, count)) : std::nullopt;
   double rate = 1e-2, beta1 = 0.9, beta2 = 0.98, epsilon = 1e-6, decay = 0.1, factor = 0.7;
-  auto g2 = g * factor, m2 = m * beta1 + g2 * (1 - beta1), v2 = v * beta2 + g2 * g2 * (1 - beta2);
+  auto g2 = g.to(at::kFloat) * factor, m2 = m * beta1 + g2 * (1 - beta1), v2 = v * beta2 + g2 * g2 * (1 - beta2);
   auto root = (v2 / (1 - std::pow(beta2, step))).sqrt() + epsilon;
   auto p2 = p * (1 - rate * decay) - rate / (1 - std::pow(beta1, step)) * m2 / root;
   using Signature = void(const Tensor &, const Tensor &, const Tensor &, const Tensor &, const std::optional<Tensor> &,
                          double, double, double, double, double, int64_t, double);
+  p = there(p), g = there(g), m = there(m), v = there(v);
+  if (copy) copy = there(*copy);
   xtuner::call<Signature>("xtuner::adamw_", p, g, m, v, copy, rate, beta1, beta2, epsilon, decay, step, factor);
   auto name = text("adamw_ ", count, " step ", step);
   expect_close(name + " parameters", p, p2);
@@ -68,6 +71,7 @@ void check_adamw_rounded() {
   auto p2 = p.to(at::kFloat) * (1 - rate * decay) - rate / (1 - std::pow(beta1, step)) * m2 / root;
   using Signature = void(const Tensor &, const Tensor &, const Tensor &, const Tensor &, double, double, double, double,
                          double, int64_t, double, int64_t, int64_t);
+  p = there(p), g = there(g), m = there(m), v = there(v);
   xtuner::call<Signature>("xtuner::adamw_rounded_", p, g, m, v, rate, beta1, beta2, epsilon, decay, step, factor,
                           int64_t(7), int64_t(1) << 40);
   auto name = text("adamw_rounded_ ", count, " step ", step);
@@ -79,7 +83,7 @@ void check_adamw_rounded() {
 void check_sums(at::ScalarType type) {
   int64_t count = one_of({0, 1, 7, 8, 9, 15, 16, 17, 16383, 16384, 16385, 49157});
   auto x = random({count + 1}, type).narrow(0, 1, count);
-  expect_close(text("squared_sum ", count), xtuner::call<Tensor(const Tensor &)>("xtuner::squared_sum", x),
+  expect_close(text("squared_sum ", count), xtuner::call<Tensor(const Tensor &)>("xtuner::squared_sum", there(x)),
                x.to(at::kDouble).square().sum());
   if (type == at::kDouble) return;
   int64_t rows = one_of({0, 1, 2, 17, 131, 1031}), targets = between(1, 9);
@@ -87,7 +91,9 @@ void check_sums(at::ScalarType type) {
   auto into = random({targets, width}, at::kFloat), added = random_view(rows, width, type);
   auto indices = random_indices({rows}, targets);
   auto expected = into.to(at::kDouble).index_add(0, indices, added.to(at::kDouble)).to(at::kFloat);
-  xtuner::call<void(const Tensor &, const Tensor &, const Tensor &)>("xtuner::add_rows_", into, added, indices);
+  into = there(into);
+  xtuner::call<void(const Tensor &, const Tensor &, const Tensor &)>("xtuner::add_rows_", into, there(added),
+                                                                     there(indices));
   expect_close(text("add_rows_ ", rows, " x ", width, " to ", targets), into, expected);
 }
 

@@ -39,12 +39,14 @@ void check_product(int64_t m, int64_t k, int64_t n, at::ScalarType type) {
   auto a = random_view(m, k, type), b = random_view(k, n, type);
   auto name = text("product ", m, " x ", k, " x ", n, " strides ", a.strides(), b.strides());
   auto exact = exact_product(a, b);
-  expect_close(name, xtuner::call<Tensor(const Tensor &, const Tensor &)>("xtuner::product", a, b), exact.to(type));
+  expect_close(name, xtuner::call<Tensor(const Tensor &, const Tensor &)>("xtuner::product", there(a), there(b)),
+               exact.to(type));
   for (auto wide : {at::kFloat, type}) {
     auto into = random({m, n}, wide);
     // Without own products, bfloat16 products are rounded before they are added.
     auto sum = (into.to(exact.scalar_type()) + exact).to(type).to(wide);
-    xtuner::call<void(Tensor &, const Tensor &, const Tensor &)>("xtuner::add_product_", into, a, b);
+    into = there(into);
+    xtuner::call<void(Tensor &, const Tensor &, const Tensor &)>("xtuner::add_product_", into, there(a), there(b));
     expect_close("add_product_ " + name, into.to(type), sum.to(type));
   }
 }
@@ -58,7 +60,7 @@ void check_groups(int64_t experts, const std::vector<int64_t> &counts, at::Scala
   expect_equal_results(
       text("grouped_linear ", at::IntArrayRef(counts), " x ", inputs, " x ", outputs),
       {random_view(total, inputs, type), weight},
-      [&](const Tensors &t) { return Tensors{xtuner::grouped_linear(t[0], t[1], offsets)}; },
+      [&](const Tensors &t) { return Tensors{xtuner::grouped_linear(t[0], t[1], there(offsets))}; },
       [&](const Tensors &t) { return Tensors{xtuner::reference::grouped_linear(t[0], t[1], offsets)}; });
 }
 

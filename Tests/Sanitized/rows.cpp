@@ -21,8 +21,7 @@ Tensor weight(int64_t count, at::ScalarType type) {
   return coin() ? random({count}, type) : random({2 * count}, type).slice(0, 0, std::nullopt, 2);
 }
 
-void check_norms(at::ScalarType type) {
-  int64_t rows = row_count(), columns = width();
+void check_norms(int64_t rows, int64_t columns, at::ScalarType type) {
   auto x = random_view(rows, columns, type), w = weight(columns, type);
   expect_equal_results(
       text("rms_norm ", rows, " x ", columns), {x, w},
@@ -38,7 +37,8 @@ void check_norms(at::ScalarType type) {
 }
 
 void check_rotations(at::ScalarType type) {
-  int64_t tokens = row_count(), heads = between(1, 5), half = one_of({1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 64});
+  int64_t tokens = row_count(), heads = between(1, 5),
+          half = one_of({1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 64, 129, 256});
   // Heads of a joint projection, or a tensor of their own.
   auto x = coin() ? random({tokens, heads + 3, 2 * half}, type).narrow(1, 2, heads)
                   : random({tokens, heads, 2 * half}, type);
@@ -47,11 +47,14 @@ void check_rotations(at::ScalarType type) {
   bool interleaved = coin();
   auto name = text(tokens, " x ", heads, " x ", 2 * half, interleaved ? " interleaved" : "");
   expect_equal_results(
-      "rotary " + name, {x}, [&](const Tensors &t) { return Tensors{xtuner::rotary(t[0], cosine, sine, interleaved)}; },
+      "rotary " + name, {x},
+      [&](const Tensors &t) { return Tensors{xtuner::rotary(t[0], there(cosine), there(sine), interleaved)}; },
       [&](const Tensors &t) { return Tensors{reference::rotary(t[0], cosine, sine, interleaved)}; });
   expect_equal_results(
       "norm_rotary " + name, {x, weight(2 * half, type)},
-      [&](const Tensors &t) { return Tensors{xtuner::norm_rotary(t[0], t[1], kEpsilon, cosine, sine, interleaved)}; },
+      [&](const Tensors &t) {
+        return Tensors{xtuner::norm_rotary(t[0], t[1], kEpsilon, there(cosine), there(sine), interleaved)};
+      },
       [&](const Tensors &t) {
         return Tensors{reference::norm_rotary(t[0], t[1], kEpsilon, cosine, sine, interleaved)};
       });
@@ -71,10 +74,15 @@ void check_swiglu(at::ScalarType type) {
 void check_rows() {
   for (int round = 0; round < 25; ++round)
     for (auto type : kTypes) {
-      check_norms(type);
+      check_norms(row_count(), width(), type);
       check_rotations(type);
       check_swiglu(type);
     }
+  // More rows than a device has blocks; columns that a device's thread takes several times.
+  for (auto type : kTypes) {
+    check_norms(541, one_of({16, 17}), type);
+    check_norms(one_of({1, 3}), one_of({521, 1031, 4104, 8200}), type);
+  }
 }
 
 }  // namespace sanitized

@@ -1,6 +1,8 @@
 #include "support.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <c10/core/TensorOptions.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
@@ -12,6 +14,7 @@ namespace {
 
 std::mt19937_64 numbers;
 int64_t failures = 0;
+at::Device device = at::kCPU;
 
 /// Of a comparison in `type`: as in Tests/TorchTests/OperatorSupport.swift, but twice as much may differ absolutely,
 /// since random sizes meet rarer sums.
@@ -48,7 +51,7 @@ Outcome outcome(const Tensors &inputs, const Function &body, const std::vector<b
   at::manual_seed(gradient_seed);
   for (size_t i = 0; i < result.values.size(); ++i) {
     const auto &y = result.values[i];
-    auto gradient = random(y.sizes(), y.scalar_type());
+    auto gradient = random(y.sizes(), y.scalar_type()).to(y.device());
     if (!y.requires_grad() || (!is_used.empty() && !is_used[i])) continue;
     outputs.push_back(y);
     gradients.push_back(gradient);
@@ -103,7 +106,7 @@ void expect_close(const std::string &what, const Tensor &mine, const Tensor &the
                               theirs.sizes()));
   if (mine.numel() == 0) return;
   Tolerance tolerance(rounded_to.value_or(mine.scalar_type()));
-  auto a = mine.detach().to(at::kDouble), b = theirs.detach().to(at::kDouble);
+  auto a = mine.detach().to(at::kCPU, at::kDouble), b = theirs.detach().to(at::kCPU, at::kDouble);
   // Gradients of weights sum over rows: their size sets the scale of the error.
   auto size = at::nan_to_num(b.abs(), 0, 0, 0).max().item<double>();
   auto allowed = b.abs() * tolerance.relative + tolerance.absolute * std::max(1.0, size / 4);
@@ -119,7 +122,9 @@ void expect_close(const std::string &what, const Tensor &mine, const Tensor &the
 void expect_equal_results(const std::string &what, const Tensors &inputs, const Function &kernel,
                           const Function &reference, const std::vector<bool> &is_used) {
   auto gradient_seed = uint64_t(between(0, 1 << 30));
-  auto mine = outcome(inputs, kernel, is_used, gradient_seed);
+  Tensors inputs_there;
+  for (const auto &x : inputs) inputs_there.push_back(there(x));
+  auto mine = outcome(inputs_there, kernel, is_used, gradient_seed);
   auto theirs = outcome(inputs, reference, is_used, gradient_seed);
   at::manual_seed(gradient_seed + 1);
   // The gradient of a float32 input beside bfloat16 ones has their precision; the first input has it too.
@@ -132,5 +137,31 @@ void expect_equal_results(const std::string &what, const Tensors &inputs, const 
 }
 
 int64_t failure_count() { return failures; }
+
+void use_device(at::Device value) { device = value; }
+
+Tensor there(const Tensor &x) {
+  if (device.is_cpu()) return x;
+  // The whole memory moves, so that views stay views.
+  auto count = static_cast<int64_t>(x.storage().nbytes() / x.element_size());
+  auto memory = at::empty({0}, x.options()).set_(x.storage(), 0, {count}, {1});
+  return memory.to(device).as_strided(x.sizes(), x.strides(), x.storage_offset());
+}
+
+std::vector<std::string> missing_operators() {
+  auto key = c10::computeDispatchKey(std::nullopt, std::nullopt, device);
+  std::vector<std::string> names;
+  auto &dispatcher = c10::Dispatcher::singleton();
+  for (const auto &name : dispatcher.getAllOpNames()) {
+    if (name.name.rfind("xtuner::", 0) != 0) continue;
+#ifdef XTUNER_DEVICE_KERNELS
+    // Float8 runs on CPUs alone so far; the configuration refuses it elsewhere.
+    if (name.name.rfind("xtuner::fp8_", 0) == 0) continue;
+#endif
+    auto op = dispatcher.findSchema(name);
+    if (op && !op->hasKernelForDispatchKey(key)) names.push_back(name.name);
+  }
+  return names;
+}
 
 }  // namespace sanitized

@@ -30,7 +30,20 @@ Tensor random_view(int64_t rows, int64_t columns, at::ScalarType type);
 /// Indices 0 ..< limit.
 Tensor random_indices(at::IntArrayRef sizes, int64_t limit);
 
-constexpr at::ScalarType kTypes[] = {at::kBFloat16, at::kFloat, at::kDouble, at::kHalf};
+/// Devices have no kernels for float64.
+#ifdef XTUNER_DEVICE_KERNELS
+constexpr bool kHasDoubles = false;
+#else
+constexpr bool kHasDoubles = true;
+#endif
+constexpr at::ScalarType kTypes[] = {at::kBFloat16, at::kFloat, kHasDoubles ? at::kDouble : at::kBFloat16, at::kHalf};
+
+/// Where kernels run; references run on the CPU.
+void use_device(at::Device device);
+/// The tensor on that device, with the same strides.
+Tensor there(const Tensor &x);
+/// Operators of ours without a kernel for that device.
+std::vector<std::string> missing_operators();
 
 /// Reports values that differ by more than roundings of their dtype; NaN differs from everything but NaN.
 /// `rounded_to` says the dtype if they were computed from a narrower one.

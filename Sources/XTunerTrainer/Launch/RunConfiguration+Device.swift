@@ -29,6 +29,14 @@ extension RunConfiguration {
       throw error(
         at: "run.device", "\(name) cannot be used: \(reason); cpu works everywhere, slower")
     }
+    guard model.float8 == .none else {
+      throw error(
+        at: "model.fp8",
+        """
+        \(model.float8.rawValue) runs on a CPU, and run.device \(run.device.rawValue) is \(name) here; set \
+        run.device cpu, or model.fp8 none to train in \(model.dtype.rawValue) on \(name)
+        """)
+    }
     let count = Device.count(of: kind)
     guard localRank < count else {
       throw error(

@@ -48,6 +48,21 @@ import XTunerParallel
     try expectEqualWeights(outcome.layout.export, expected.layout.export)
   }
 
+  @Test func emulatedFloat8StaysOnTheCPU() throws {
+    let tiny = try TinyRun()
+    defer { tiny.remove() }
+    let error = #expect(throws: ConfigurationError.self) {
+      try tiny.train(
+        run: "a",
+        [
+          "model.dtype=bf16", "model.fp8=emulated", "model.fp8_modules=[attention]",
+          "run.device=npu",
+        ])
+    }
+    #expect(
+      error?.description.contains("emulated runs on a CPU, and run.device npu is npu here") == true)
+  }
+
   /// A checkpoint does not say where it was written.
   @Test(arguments: ["npu", "cpu"])
   func aCheckpointContinuesOnAnotherDevice(first: String) throws {

@@ -1,0 +1,171 @@
+// Attention over samples of a pack: FlashAttention-2 of libtorch where it fits, else plain attention in float32.
+//
+// Sinks are no part of FlashAttention: e^sink is added to the sums whose logarithms it returns, and the output is scaled
+// accordingly. Its backward then gives the exact gradients of query, key and value, since it takes probabilities from
+// these sums, and the product of output and gradient from the output.
+#include <ATen/ops/_flash_attention_backward.h>
+#include <ATen/ops/_flash_attention_forward.h>
+#include <ATen/ops/constant_pad_nd.h>
+
+#include "arguments.h"
+
+namespace xtuner::cuda_operators {
+namespace {
+
+void check_heads(const Tensor &query, const Tensor &key, const Tensor &value, const Tensor &bounds,
+                 const std::optional<Tensor> &sinks) {
+  TORCH_CHECK(query.dim() == 3 && key.dim() == 3 && value.dim() == 3 && key.size(0) == query.size(0) &&
+                  value.size(0) == query.size(0) && key.size(1) == value.size(1) && query.size(2) == key.size(2) &&
+                  key.size(1) > 0 && query.size(1) % key.size(1) == 0,
+              "varlen_attention: query ", query.sizes(), ", key ", key.sizes(), ", value ", value.sizes());
+  TORCH_CHECK(key.scalar_type() == query.scalar_type() && value.scalar_type() == query.scalar_type(),
+              "varlen_attention: query is ", query.scalar_type(), ", key ", key.scalar_type(), ", value ",
+              value.scalar_type());
+  TORCH_CHECK(!sinks || (sinks->dim() == 1 && sinks->size(0) == query.size(1)), "varlen_attention: sinks for ",
+              query.size(1), " heads are ", sinks ? sinks->sizes() : at::IntArrayRef());
+  TORCH_CHECK(bounds.scalar_type() == at::kLong && bounds.is_contiguous() && bounds.numel() >= 1,
+              "varlen_attention: bounds must be contiguous int64, got ", bounds.scalar_type(), bounds.sizes());
+  check_devices("varlen_attention", query, key, value, bounds, sinks);
+  check_row_count(query.size(0) * query.size(1), "varlen_attention");
+}
+
+/// FlashAttention has one width for all heads, of at most 256 elements in multiples of 8; values may be narrower, and
+/// are then padded.
+bool flash_fits(const Tensor &query, const Tensor &value, double scale) {
+  int64_t width = query.size(2);
+  return (query.scalar_type() == at::kBFloat16 || query.scalar_type() == at::kHalf) && scale > 0 && width % 8 == 0 &&
+         width > 0 && width <= 256 && value.size(2) <= width;
+}
+
+/// What is the same for the library's forward and backward.
+struct Flash {
+  Tensor ends;      // int32
+  int64_t longest;  // no sample is longer; the lengths are on the device
+  int64_t width;    // of query and key
+  std::optional<c10::SymInt> left, right;
+
+  Flash(const Tensor &query, const Tensor &bounds, int64_t window)
+      : ends(at::empty({bounds.numel()}, bounds.options().dtype(at::kInt))),
+        longest(query.size(0)),
+        width(query.size(2)) {
+    OnDevice stream(bounds);
+    cuda::narrow_offsets(bounds.const_data_ptr<int64_t>(), ends.mutable_data_ptr<int32_t>(), bounds.numel(), stream);
+    if (window > 0) left = window - 1, right = 0;
+  }
+  /// Heads as wide as the query's, with dense elements.
+  Tensor padded(const Tensor &x) const {
+    if (x.size(2) < width) return at::constant_pad_nd(x, {0, width - x.size(2)});
+    return x.stride(2) == 1 ? x : x.contiguous();
+  }
+};
+
+cuda::HeadRows rows_of(const Tensor &x) { return {const_cast<void *>(x.const_data_ptr()), x.stride(0), x.stride(1)}; }
+Tensor with_dense_heads(const Tensor &x) { return x.stride(2) == 1 || x.size(2) == 1 ? x : x.contiguous(); }
+
+cuda::Attention shape_of(const Tensor &query, const Tensor &key, const Tensor &value, const Tensor &bounds,
+                         double scale, int64_t window) {
+  int64_t widest = std::max(query.size(2), value.size(2));
+  TORCH_CHECK(widest <= cuda::kWidestHead, "varlen_attention: heads of ", widest, " elements; CUDA takes up to ",
+              cuda::kWidestHead);
+  return {query.size(0),
+          query.size(1),
+          key.size(1),
+          query.size(2),
+          value.size(2),
+          window,
+          bounds.const_data_ptr<int64_t>(),
+          bounds.numel() - 1,
+          float(scale)};
+}
+
+std::optional<Tensor> as_floats(const std::optional<Tensor> &sinks) {
+  return sinks ? std::optional<Tensor>(sinks->to(at::kFloat).contiguous()) : std::nullopt;
+}
+
+/// Logarithms of sums are [heads, tokens] in memory, as the library has them, and [tokens, heads] by their strides.
+std::tuple<Tensor, Tensor> varlen_attention(const Tensor &query, const Tensor &key, const Tensor &value,
+                                            const Tensor &bounds, double scale, int64_t window,
+                                            const std::optional<Tensor> &sinks) {
+  check_heads(query, key, value, bounds, sinks);
+  int64_t tokens = query.size(0), heads = query.size(1), width = value.size(2);
+  auto element = element_of(query, "varlen_attention");
+  if (tokens == 0 || width == 0)
+    return {at::empty({tokens, heads, width}, query.options()), floats(query, {heads, tokens}).t()};
+  OnDevice stream(query);
+  auto extra = as_floats(sinks);
+  if (!flash_fits(query, value, scale)) {
+    auto q = with_dense_heads(query), k = with_dense_heads(key), v = with_dense_heads(value);
+    auto out = at::empty({tokens, heads, width}, query.options()), sums = floats(query, {heads, tokens});
+    cuda::plain_attention(element, shape_of(q, k, v, bounds, scale, window), rows_of(q), rows_of(k), rows_of(v),
+                          rows_of(out), float_pointer(extra), sums.mutable_data_ptr<float>(), stream);
+    return {out, sums.t()};
+  }
+  Flash flash(query, bounds, window);
+  auto [wide, sums, seed, unused, mask] = at::_flash_attention_forward_symint(
+      flash.padded(query), flash.padded(key), flash.padded(value), flash.ends, flash.ends, flash.longest, flash.longest,
+      0.0, /*is_causal=*/true, /*return_debug_mask=*/false, scale, flash.left, flash.right);
+  auto out = width < flash.width ? wide.narrow(2, 0, width).contiguous() : wide.contiguous();
+  if (extra)
+    cuda::fold_sinks(element, extra->const_data_ptr<float>(), sums.mutable_data_ptr<float>(), out.mutable_data_ptr(),
+                     tokens, heads, width, stream);
+  return {out, sums.t()};
+}
+
+/// The sinks' gradient: - the sum over tokens of e^(sink - sum) times the product of output and gradient.
+Tensor sink_gradient(Element element, const Tensor &grad, const Tensor &out, const Tensor &sinks, const Tensor &extra,
+                     const Tensor &sums, cudaStream_t stream) {
+  int64_t tokens = out.size(0), heads = out.size(1);
+  int64_t blocks = (tokens + cuda::kSinkTokens - 1) / cuda::kSinkTokens;
+  auto partial = floats(out, {blocks, heads}), dsinks = floats(out, {heads});
+  cuda::sink_gradients(element, rows_of(grad), rows_of(out), extra.const_data_ptr<float>(),
+                       sums.const_data_ptr<float>(), partial.mutable_data_ptr<float>(), tokens, heads, out.size(2),
+                       stream);
+  cuda::sum_columns(Element::float32, partial.const_data_ptr<float>(), dsinks.mutable_data_ptr(), blocks, heads,
+                    stream);
+  return dsinks.to(sinks.scalar_type());
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> varlen_attention_backward(const Tensor &grad, const Tensor &query,
+                                                                     const Tensor &key, const Tensor &value,
+                                                                     const Tensor &out, const Tensor &logsumexp,
+                                                                     const Tensor &bounds, double scale, int64_t window,
+                                                                     const std::optional<Tensor> &sinks) {
+  check_heads(query, key, value, bounds, sinks);
+  check_devices("varlen_attention_backward", query, grad, out, logsumexp);
+  int64_t tokens = query.size(0), heads = query.size(1), width = value.size(2);
+  auto element = element_of(query, "varlen_attention_backward");
+  auto dense = [](const Tensor &x) { return at::empty(x.sizes(), x.options()); };
+  OnDevice stream(query);
+  auto g = grad.contiguous(), y = out.contiguous(), sums = logsumexp.t().contiguous();
+  auto extra = as_floats(sinks);
+  Tensor dsinks;
+  if (sinks) dsinks = sink_gradient(element, g, y, *sinks, *extra, sums, stream);
+  if (tokens == 0 || width == 0) {
+    auto zeros = [](const Tensor &x) { return at::empty(x.sizes(), x.options()).zero_(); };
+    return {zeros(query), zeros(key), zeros(value), dsinks};
+  }
+  if (!flash_fits(query, value, scale)) {
+    auto q = with_dense_heads(query), k = with_dense_heads(key), v = with_dense_heads(value);
+    auto dq = dense(q), dk = dense(k), dv = dense(v), means = floats(q, {tokens, heads});
+    cuda::plain_attention_backward(element, shape_of(q, k, v, bounds, scale, window), rows_of(g), rows_of(q),
+                                   rows_of(k), rows_of(v), rows_of(y), sums.const_data_ptr<float>(), rows_of(dq),
+                                   rows_of(dk), rows_of(dv), means.mutable_data_ptr<float>(), stream);
+    return {dq, dk, dv, dsinks};
+  }
+  Flash flash(query, bounds, window);
+  // Without dropout there are no random numbers to draw again.
+  auto none = at::empty({2}, query.options().dtype(at::kUInt64));
+  auto [dq, dk, dv] = at::_flash_attention_backward_symint(
+      flash.padded(g), flash.padded(query), flash.padded(key), flash.padded(value), flash.padded(y), sums, flash.ends,
+      flash.ends, flash.longest, flash.longest, 0.0, /*is_causal=*/true, none, none, scale, flash.left, flash.right);
+  return {dq, dk, width < flash.width ? dv.narrow(2, 0, width).contiguous() : dv, dsinks};
+}
+
+}  // namespace
+}  // namespace xtuner::cuda_operators
+
+TORCH_LIBRARY_IMPL(xtuner, XTUNER_DEVICE_KEY, m) {
+  using namespace xtuner::cuda_operators;
+  m.impl("varlen_attention", varlen_attention);
+  m.impl("varlen_attention_backward", varlen_attention_backward);
+}

@@ -1,0 +1,14 @@
+// The one stream of the emulated device: a launch has ended when it returns.
+#pragma once
+
+#include <c10/core/Device.h>
+#include <cuda_runtime.h>
+
+namespace c10::cuda {
+
+struct CUDAStream {
+  cudaStream_t stream() const { return nullptr; }
+};
+inline CUDAStream getCurrentCUDAStream(DeviceIndex = -1) { return {}; }
+
+}  // namespace c10::cuda
