@@ -4,7 +4,7 @@
 #   scripts/cuda.sh                 fetch the compiler, compile what has changed, link, print sizes and registers
 #   scripts/cuda.sh --check         the same, into .build-cuda only; for checks and continuous integration
 #   scripts/cuda.sh --arch LIST     only these architectures, such as 90a or 80,90a (the default)
-#   scripts/cuda.sh --runtime       also fetch the run-time libraries of CUDA beside libtorch (1.6 GB), for a
+#   scripts/cuda.sh --runtime       also fetch the run-time libraries of CUDA beside libtorch (1.9 GB), for a
 #                                   machine whose libtorch is the one of scripts/libtorch.sh
 #
 # The compiler comes from PyPI wheels, with pip as the downloader. Symbols of libtorch_cuda.so and libc10_cuda.so, which
