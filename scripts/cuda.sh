@@ -2,9 +2,9 @@
 # Compiles the CUDA plug-in, libXTunerCUDA.so, beside the programs in .build/release. Needs no GPU.
 #
 #   scripts/cuda.sh                 fetch the compiler, compile what has changed, link, print sizes and registers
-#   scripts/cuda.sh --check         the same, in .build-cuda only; for checks and continuous integration
+#   scripts/cuda.sh --check         the same, into .build-cuda only; for checks and continuous integration
 #   scripts/cuda.sh --arch LIST     only these architectures, such as 90a or 80,90a (the default)
-#   scripts/cuda.sh --runtime       also fetch the run-time libraries of CUDA beside libtorch (1.6 GB), for a
+#   scripts/cuda.sh --runtime       also fetch the run-time libraries of CUDA beside libtorch (1.9 GB), for a
 #                                   machine whose libtorch is the one of scripts/libtorch.sh
 #
 # The compiler comes from PyPI wheels, with pip as the downloader. Symbols of libtorch_cuda.so and libc10_cuda.so, which
@@ -27,11 +27,11 @@ runtime=(
   nvidia-nvshmem-cu13==3.4.5
 )
 architectures=80,90a
-output=.build/release
+is_check=
 wants_runtime=
 while [ $# -gt 0 ]; do
   case $1 in
-    --check) output=.build-cuda/release ;;
+    --check) is_check=yes ;;
     --arch) shift; architectures=${1:?--arch needs a list such as 80,90a} ;;
     --runtime) wants_runtime=yes ;;
     *) fail "unknown option $1; there are --check, --arch LIST and --runtime" ;;
@@ -45,7 +45,10 @@ scripts/libtorch.sh
 torch=$PWD/.libtorch/torch build=$PWD/.build-cuda
 [ -f "$torch/lib/libtorch_cuda.so" ] || fail "the libtorch in .libtorch has no libtorch_cuda.so; take the wheel of torch \
 2.11.0 from PyPI (scripts/libtorch.sh --force)"
-mkdir -p "$build/objects" "$output"
+name=${architectures//,/-}
+objects_folder=$build/objects-$name output=.build/release
+if [ -n "$is_check" ]; then output=.build-cuda/$name; fi
+mkdir -p "$objects_folder" "$output"
 
 # ---- Wheels. fetch FOLDER REQUIREMENT...: unpacks wheels there once; a stamp names them.
 fetch() {
@@ -106,9 +109,10 @@ host_flags+=(
   -Wall -DUSE_C10D_NCCL -isystem "$torch/include" -isystem "$torch/include/torch/csrc/api/include"
   -isystem "$cuda/include" -isystem "$nccl/include" -isystem Sources/XTunerCUDA/declarations
 )
-{ printf '%s\n' "$host" "$("$host" --version)" "${nvcc_flags[@]}" "${host_flags[@]}" "${toolchain[@]}"; } >"$build/flags.new"
-cmp -s "$build/flags.new" "$build/flags" || rm -f "$build"/objects/*
-mv "$build/flags.new" "$build/flags"
+{ printf '%s\n' "$host" "$("$host" --version)" "${nvcc_flags[@]}" "${host_flags[@]}" "${toolchain[@]}"; } \
+  >"$objects_folder/flags.new"
+cmp -s "$objects_folder/flags.new" "$objects_folder/flags" || rm -f "$objects_folder"/*.o
+mv "$objects_folder/flags.new" "$objects_folder/flags"
 
 # is_current OBJECT: whether it is newer than all that it was compiled from.
 is_current() {
@@ -121,7 +125,7 @@ is_current() {
 begin=$SECONDS commands=$build/commands objects=()
 : >"$commands"
 for source in Sources/XTunerCUDA/kernels/*.cu Sources/XTunerCUDA/operators/*.cpp Sources/XTunerCUDA/*.cpp; do
-  object=$build/objects/$(basename "$(dirname "$source")")-$(basename "$source").o
+  object=$objects_folder/$(basename "$(dirname "$source")")-$(basename "$source").o
   objects+=("$object")
   if is_current "$object"; then continue; fi
   case $source in
@@ -141,16 +145,14 @@ if [ "$stale" -gt 0 ]; then
   }
 fi
 plugin=$output/libXTunerCUDA.so
-if [ "$stale" -gt 0 ] || [ ! -f "$plugin" ] || [ "$build/flags" -nt "$plugin" ]; then
-  # Everything must be found in libtorch and the run-time library: a symbol that another version has shows here.
-  ln -sf libcudart.so.13 "$cuda/lib/libcudart.so"
-  "$host" -shared -o "$plugin.new" "${objects[@]}" -L"$torch/lib" -L"$cuda/lib" -Wl,--no-as-needed -ltorch_cuda \
-    -lc10_cuda -ltorch_cpu -lc10 -lcudart -Wl,--no-undefined -Wl,--allow-shlib-undefined -Wl,-soname,libXTunerCUDA.so \
-    >"$build/link.log" 2>&1 || {
-    tail -20 "$build/link.log" >&2
-    fail "the plug-in does not link with libtorch 2.11.0; see above"
-  }
-  mv "$plugin.new" "$plugin"
-fi
+# Everything must be found in libtorch and the run-time library: a symbol that another version has shows here.
+ln -sf libcudart.so.13 "$cuda/lib/libcudart.so"
+"$host" -shared -o "$plugin.new" "${objects[@]}" -L"$torch/lib" -L"$cuda/lib" -Wl,--no-as-needed -ltorch_cuda \
+  -lc10_cuda -ltorch_cpu -lc10 -lcudart -Wl,--no-undefined -Wl,--allow-shlib-undefined -Wl,-soname,libXTunerCUDA.so \
+  >"$build/link.log" 2>&1 || {
+  tail -20 "$build/link.log" >&2
+  fail "the plug-in does not link with libtorch 2.11.0; see above"
+}
+mv "$plugin.new" "$plugin"
 say "$plugin, $(du -h "$plugin" | cut -f1), ${architectures//,/ and }; $stale files compiled in $((SECONDS - begin)) s"
-python3 scripts/cuda_table.py "$build"/objects/*.cu.o.log
+python3 scripts/cuda_table.py "$objects_folder"/*.cu.o.log

@@ -1,7 +1,10 @@
 #include "plugin.h"
 
+#include <c10/cuda/CUDAFunctions.h>
 #include <cuda_runtime_api.h>
 #include <torch/version.h>
+
+#include <cstdio>
 
 #define XTUNER_TEXT_OF(x) #x
 #define XTUNER_TEXT(x) XTUNER_TEXT_OF(x)
@@ -16,3 +19,17 @@ namespace {
 }  // namespace
 
 const char *xtuner_cuda_built_for() { return TORCH_VERSION; }
+
+void xtuner_cuda_forbid_waiting(bool forbid) {
+  using c10::cuda::SyncDebugMode;
+  c10::cuda::warning_state().set_sync_debug_mode(forbid ? SyncDebugMode::L_ERROR : SyncDebugMode::L_DISABLED);
+}
+
+bool xtuner_cuda_device(int32_t index, char *name, int64_t capacity, int64_t *memory, int32_t *processors) {
+  cudaDeviceProp properties;
+  if (cudaGetDeviceProperties(&properties, index) != cudaSuccess) return false;
+  std::snprintf(name, static_cast<size_t>(capacity), "%s", properties.name);
+  *memory = static_cast<int64_t>(properties.totalGlobalMem);
+  *processors = properties.multiProcessorCount;
+  return true;
+}

@@ -11,6 +11,12 @@ extern "C" {
 /// The version of libtorch that the library was compiled for.
 const char *xtuner_cuda_built_for();
 
+/// Makes calls of libtorch that wait for the device fail (or no longer): for checks that a step has none.
+void xtuner_cuda_forbid_waiting(bool forbid);
+
+/// The name of a device, its memory in bytes and its multiprocessors. False where there is none of this index.
+bool xtuner_cuda_device(int32_t index, char *name, int64_t capacity, int64_t *memory, int32_t *processors);
+
 /// Connects this rank, the `index`-th of `size`, to the others of a group over NCCL, on the current device.
 ///
 /// `store` is a `c10::intrusive_ptr<c10d::Store> *`; `out` gets a `c10::intrusive_ptr<c10d::Backend> *` of the caller.

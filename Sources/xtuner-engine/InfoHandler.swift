@@ -14,26 +14,38 @@ enum InfoHandler {
     let processor = field("model name", of: "/proc/cpuinfo") ?? "unknown"
     let presets = ModelPreset.all.map(\.name)
     let formats = DataFormat.allCases.map(\.rawValue)
+    let cuda = CUDAPlugin(in: programFolder)
     if command.json {
       return Output.write([
         "xtuner": .string(XTunerVersion.current), "libtorch": .string(Torch.version),
         "processor": .string(processor), "cpu_capability": .string(Torch.cpuCapability),
         "bfloat16_hardware": .bool(Torch.hasBFloat16Hardware), "cores": .integer(cores),
         "threads": .integer(Torch.threadCount), "memory_bytes": .integer(memory),
-        "devices": .strings(["cpu"]), "model_presets": .strings(presets),
+        "devices": .strings(["cpu"] + cuda.usableNames), "cuda": cuda.json,
+        "model_presets": .strings(presets),
         "chat_templates": .strings(ChatTemplate.names), "data_formats": .strings(formats),
       ])
     }
-    Output.write(rows: [
+    var rows: [(label: String, value: String)] = [
       ("xtuner", XTunerVersion.current), ("libtorch", Torch.version),
       ("processor", "\(processor), \(cores) cores, \(Torch.cpuCapability)"),
       ("bfloat16", Torch.hasBFloat16Hardware ? "in hardware" : "emulated; f32 is faster here"),
       ("threads", "\(Torch.threadCount)"), ("memory", NumberFormat.bytes(memory)),
-      ("devices", "cpu (CUDA and Ascend: not in this version)"),
+      ("devices", (["cpu"] + cuda.usableNames).joined(separator: ", ")),
+    ]
+    rows += cuda.rows
+    rows += [
       ("model presets", presets.joined(separator: ", ")),
       ("chat templates", ChatTemplate.names.joined(separator: ", ")),
       ("data formats", formats.joined(separator: ", ")),
-    ])
+    ]
+    Output.write(rows: rows)
+  }
+
+  /// Where this program and its plug-ins lie.
+  private static var programFolder: String {
+    URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
+      .path
   }
 
   /// The value of the first `NAME : VALUE` line of a file.
@@ -41,5 +53,41 @@ enum InfoHandler {
     guard let text = try? String(contentsOfFile: path, encoding: .utf8) else { return nil }
     let line = text.split(separator: "\n").first { $0.hasPrefix(name) }
     return line?.split(separator: ":").dropFirst().first?.trimmingCharacters(in: .whitespaces)
+  }
+}
+
+extension CUDAPlugin {
+  /// `cuda:0` and so on; none where something is in the way.
+  fileprivate var usableNames: [String] {
+    problems.isEmpty ? devices.indices.map { "cuda:\($0)" } : []
+  }
+
+  /// Lines for people: the devices that the driver shows, and everything that is in the way.
+  fileprivate var rows: [(label: String, value: String)] {
+    let found = devices.enumerated().map { index, device in
+      (
+        label: "cuda:\(index)",
+        value: """
+        \(device.name), \(NumberFormat.bytes(device.memory)), compute capability \
+        \(device.computeCapability), driver for CUDA \(driverVersion ?? "?")
+        """
+      )
+    }
+    return found + problems.map { (label: "no cuda", value: $0.message) }
+  }
+
+  fileprivate var json: JSONValue {
+    .members([
+      "usable": .bool(problems.isEmpty), "driver_cuda": .optional(driverVersion),
+      "problems": .strings(problems.map(\.message)),
+      "devices": .array(
+        devices.map {
+          .members([
+            "name": .string($0.name), "memory_bytes": .integer($0.memory),
+            "compute_capability": .string($0.computeCapability),
+            "multiprocessors": .integer($0.multiprocessorCount),
+          ])
+        }),
+    ])
   }
 }

@@ -21,6 +21,9 @@ constexpr std::chrono::milliseconds longest_pause{50};
 /// process wait, among them the one that would set the key. False when the time is over.
 bool wait_for_keys(c10d::Store &store, const std::vector<std::string> &keys, std::chrono::milliseconds timeout);
 
+/// The store, for several threads of a process that wait on it at once.
+c10::intrusive_ptr<c10d::Store> shared_store(ct_store *store, int64_t timeout_ms);
+
 }  // namespace ctorch
 
 struct ct_group {

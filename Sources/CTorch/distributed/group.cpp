@@ -66,6 +66,10 @@ at::Tensor movable(const at::Tensor &tensor) {
 
 }  // namespace
 
+c10::intrusive_ptr<c10d::Store> ctorch::shared_store(ct_store *store, int64_t timeout_ms) {
+  return c10::make_intrusive<SharedStore>(store->value, std::chrono::milliseconds(timeout_ms));
+}
+
 CTStatus ct_group_create(ct_store *store, const char *prefix, int32_t index, int32_t size, int64_t timeout_ms,
                          bool loopback, ct_group **out) {
   return guarded([&] {

@@ -1,0 +1,28 @@
+// Groups over NCCL, made by the CUDA plug-in: Sources/XTunerCUDA/plugin.h has its function.
+#include <dlfcn.h>
+
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+
+#include "../distributed/distributed.h"
+#include "ctorch_plugins.h"
+
+CTStatus ct_group_create_nccl(ct_store *store, const char *prefix, int32_t index, int32_t size, int64_t timeout_ms,
+                              const char *name, ct_group **out) {
+  return guarded([&] {
+    using Create = bool (*)(void *, int32_t, int32_t, int64_t, const char *, void **, char *, int64_t);
+    auto create = reinterpret_cast<Create>(dlsym(RTLD_DEFAULT, "xtuner_cuda_group_create"));
+    TORCH_CHECK(create != nullptr, "group ", name, " over NCCL: the CUDA plug-in is not open");
+    c10::intrusive_ptr<c10d::Store> own =
+        c10::make_intrusive<c10d::PrefixStore>(prefix, ctorch::shared_store(store, timeout_ms));
+    void *group = nullptr;
+    char message[2048] = "";
+    if (!create(&own, index, size, timeout_ms, name, &group, message, sizeof(message)))
+      C10_THROW_ERROR(DistBackendError, c10::str("group ", name, " over NCCL: ", message));
+    std::unique_ptr<c10::intrusive_ptr<c10d::Backend>> made(static_cast<c10::intrusive_ptr<c10d::Backend> *>(group));
+    *out = new ct_group{*made};
+  });
+}
+
+CTStatus ct_group_abort(ct_group *group) {
+  return guarded([&] { group->value->abort(); });
+}

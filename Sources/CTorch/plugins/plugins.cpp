@@ -1,0 +1,100 @@
+// Opening libraries of devices, and asking the NVIDIA driver through the functions that it exports.
+#include <ATen/Context.h>
+#include <dlfcn.h>
+
+#include <cstring>
+
+#include "../bridge.h"
+#include "ctorch_plugins.h"
+
+namespace {
+
+/// The driver's functions return 0 where all went well.
+using DriverStatus = int;
+
+class Driver {
+ public:
+  explicit Driver(const char *library) : name_(library), handle_(dlopen(library, RTLD_NOW | RTLD_LOCAL)) {
+    if (handle_ == nullptr) TORCH_CHECK(false, dlerror());
+    call<unsigned>("cuInit", 0);
+  }
+
+  template <typename... Parameters>
+  void call(const char *function, Parameters... arguments) const {
+    auto address = reinterpret_cast<DriverStatus (*)(Parameters...)>(dlsym(handle_, function));
+    TORCH_CHECK(address != nullptr, name_, " has no function ", function);
+    DriverStatus status = address(arguments...);
+    TORCH_CHECK(status == 0, function, " of ", name_, " fails with status ", status, meaning(status));
+  }
+
+ private:
+  const char *name_;
+  void *handle_;
+
+  static const char *meaning(DriverStatus status) {
+    switch (status) {
+      case 100:
+        return ": it finds no device";
+      case 803:
+        return ": the kernel's module and the library are of different versions";
+      case 999:
+        return ": is the kernel's module loaded?";
+      default:
+        return "";
+    }
+  }
+};
+
+}  // namespace
+
+CTStatus ct_torch_folder(const char **out) {
+  return guarded([&] {
+    static const std::string folder = [] {
+      Dl_info info;
+      TORCH_CHECK(dladdr(reinterpret_cast<void *>(&at::globalContext), &info) != 0 && info.dli_fname != nullptr,
+                  "libtorch's file is not known");
+      std::string path = info.dli_fname;
+      auto slash = path.rfind('/');
+      return slash == std::string::npos ? std::string(".") : path.substr(0, slash);
+    }();
+    *out = folder.c_str();
+  });
+}
+
+CTStatus ct_open_library(const char *path) {
+  return guarded([&] {
+    if (dlopen(path, RTLD_NOW | RTLD_GLOBAL) == nullptr) TORCH_CHECK(false, dlerror());
+  });
+}
+
+CTStatus ct_cuda_driver(const char *library, int32_t *version, int32_t *device_count) {
+  return guarded([&] {
+    Driver driver(library);
+    int supported = 0, count = 0;
+    driver.call("cuDriverGetVersion", &supported);
+    driver.call("cuDeviceGetCount", &count);
+    *version = supported;
+    *device_count = count;
+  });
+}
+
+CTStatus ct_cuda_device(const char *library, int32_t index, CTCudaDevice *out) {
+  return guarded([&] {
+    Driver driver(library);
+    int device = 0;
+    size_t memory = 0;
+    driver.call("cuDeviceGet", &device, int(index));
+    std::memset(out, 0, sizeof(*out));
+    driver.call("cuDeviceGetName", out->name, int(sizeof(out->name) - 1), device);
+    driver.call("cuDeviceTotalMem_v2", &memory, device);
+    auto attribute = [&](int which) {
+      int value = 0;
+      driver.call("cuDeviceGetAttribute", &value, which, device);
+      return value;
+    };
+    out->major = attribute(75);
+    out->minor = attribute(76);
+    out->processors = attribute(16);
+    out->memory = static_cast<int64_t>(memory);
+  });
+}
