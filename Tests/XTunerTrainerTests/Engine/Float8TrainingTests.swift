@@ -1,0 +1,122 @@
+import Testing
+import Torch
+import XTunerModels
+import XTunerParallel
+
+@testable import XTunerTrainer
+
+/// Training with emulated float8 products beside bfloat16: the same weights and batches.
+///
+/// The limit of 0.5 % is the design's; docs/fp8.md has the measured curves.
+@Suite struct Float8TrainingTests {
+  /// Models with several tiles in each direction and partial ones: 256 and 96 or 160 of 128.
+  struct Model: Sendable, CustomTestStringConvertible {
+    var testDescription: String
+    var isMixture: Bool
+
+    func configuration() throws -> ModelConfiguration {
+      let text = """
+        {"model_type": "\(isMixture ? "qwen3_moe" : "qwen3")", "vocab_size": 256,
+         "hidden_size": 256, "intermediate_size": 288, "moe_intermediate_size": 96,
+         "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+         "head_dim": 48, "num_experts": 8, "num_experts_per_tok": 2, "norm_topk_prob": true,
+         "rms_norm_eps": 1e-6, "rope_theta": 10000, "max_position_embeddings": 256,
+         "hidden_act": "silu", "tie_word_embeddings": false}
+        """
+      return try ModelConfiguration(parsing: Array(text.utf8), file: "test")
+    }
+  }
+
+  static let models = [
+    Model(testDescription: "dense", isMixture: false),
+    Model(testDescription: "mixture of experts", isMixture: true),
+  ]
+  static let standard = Set(Float8Module.standard)
+
+  /// Losses and gradient norms of AdamW steps from the same start.
+  private func train(
+    _ model: Model, float8 modules: Set<Float8Module>, steps: Int,
+    mesh: ProcessMesh = ProcessMesh(),
+    rate: Double = 1e-3, parts: Int = 2
+  ) throws -> Curve {
+    let prepared = PreparedModel(
+      try model.configuration(), computeDType: .bfloat16, isTrained: true, mesh: mesh)
+    prepared.initialize(seed: 7)
+    prepared.model.useFloat8(in: modules)
+    let engine = TrainingEngine(model: prepared.model, units: prepared.units)
+    let optimizer = AdamW(prepared.units.all, options: AdamW.Options())
+    var curve = Curve()
+    for step in 0..<steps {
+      let own = (0..<parts).map { Self.batch(step: step, part: $0) }.enumerated()
+        .filter { $0.offset % mesh.dataRankCount == mesh.dataRank }.map(\.element)
+      let measured = try engine.accumulateGradients(own)
+      let norm = try GradientNorm(prepared.units)
+      #expect(norm.nonFiniteUnit == nil)
+      optimizer.step(
+        learningRate: rate * min(1, Double(step + 1) / 10),
+        gradientScale: min(1, 1 / (norm.value + 1e-6)))
+      curve.losses.append(measured.loss)
+      curve.norms.append(norm.value)
+    }
+    return curve
+  }
+
+  /// Sequences to be learned: each token follows from the one before it, but for one in eight.
+  private static func batch(step: Int, part: Int) -> MicroBatch {
+    let generator = Generator(seed: UInt64(1000 + 8 * step + part))
+    var batch = MicroBatch()
+    for length in [61, 97, 35] {
+      let noise = Tensor.randomIntegers(
+        from: 0, to: 2048, shape: [length], generator: generator, dtype: .int64
+      ).integers()
+      var token = Int32(noise[0] % 256)
+      let tokens = noise.map { number -> Int32 in
+        token = number < 256 ? Int32(number) : (token * 5 + 17) % 256
+        return token
+      }
+      batch.append(tokens: tokens[...], labels: tokens[...], reduction: .token)
+    }
+    return batch
+  }
+
+  /// Measured at 1e-3: dense -0.01 %, mixture +0.02 %; at 5e-4, where the curves are still steep after
+  /// fifty steps, +0.21 % and +0.08 %. Float32 beside bfloat16 differs by up to 0.13 %.
+  @Test(arguments: models, [1e-3, 5e-4])
+  func fiftyStepsStayWithinHalfAPercentOfBfloat16(model: Model, rate: Double) throws {
+    let reference = try train(model, float8: [], steps: 50, rate: rate, parts: 8)
+    let quantized = try train(model, float8: Self.standard, steps: 50, rate: rate, parts: 8)
+    // It is in effect: every loss differs.
+    for (a, b) in zip(reference.losses, quantized.losses) { #expect(a != b) }
+    let last = { (curve: Curve) in curve.losses.suffix(5).reduce(0, +) / 5 }
+    let difference = (last(quantized) - last(reference)) / last(reference)
+    #expect(abs(difference) < 0.005, "\(last(reference)) and \(last(quantized))")
+    #expect(last(reference) < 0.3 * reference.losses[0], "the model learns")
+  }
+
+  @Test func theHeadCanBeFloat8Too() throws {
+    let model = Self.models[0]
+    let without = try train(model, float8: Self.standard, steps: 3)
+    let with = try train(model, float8: Self.standard.union([.head]), steps: 3)
+    for (a, b) in zip(without.losses, with.losses) { #expect(a != b && abs(a - b) < 0.01 * a) }
+    for (a, b) in zip(without.norms, with.norms) { #expect(a != b && abs(a - b) < 0.1 * a) }
+  }
+
+  /// Blocks and tiles do not depend on the ranks, but those of a weight's gradient lie along the
+  /// tokens of a rank: losses of the first step are equal to bfloat16's sums, norms to float8's.
+  @Test(arguments: [
+    ParallelLayout(worldSize: 2), ParallelLayout(worldSize: 2, expert: 2),
+    ParallelLayout(worldSize: 4, expert: 2, sequence: 2),
+  ])
+  func ranksTogetherComputeTheSame(layout: ParallelLayout) throws {
+    let model = Self.models[1]
+    let alone = try train(model, float8: Self.standard, steps: 3)
+    let together = try runMesh(layout) { mesh in
+      try Float8TrainingTests().train(model, float8: Self.standard, steps: 3, mesh: mesh)
+    }
+    for curve in together {
+      #expect(abs(curve.losses[0] - alone.losses[0]) < 2e-4 * alone.losses[0])
+      for (a, b) in zip(curve.losses, alone.losses) { #expect(abs(a - b) < 2e-3 * b) }
+      for (a, b) in zip(curve.norms, alone.norms) { #expect(abs(a - b) < 0.05 * b) }
+    }
+  }
+}
