@@ -8,13 +8,20 @@ public enum Accelerator {
   /// Later calls answer at once.
   public static func load(_ kind: Device.Kind) -> String? {
     if kind == .cpu || Device.count(of: kind) > 0 { return nil }
-    if Device.hasBackend(for: kind) {
+    if Device.hasBackend(for: kind), kind != .privateUse {
       return "its back end is loaded and finds no device (is there one, and a driver for it?)"
     }
     switch kind {
     case .cpu: return nil
     case .cuda: return "this version of xtuner has no plug-in for NVIDIA GPUs"
-    case .privateUse: return "this version of xtuner has no plug-in for Ascend NPUs"
+    case .privateUse:
+      if let reason = Ascend.open() { return reason }
+      return Device.count(of: kind) > 0
+        ? nil
+        : """
+        torch_npu \(Ascend.recordedVersion) is loaded, its operators are the recorded ones, and it \
+        finds no NPU (is there one, and its driver?)
+        """
     }
   }
 }

@@ -14,13 +14,15 @@ enum InfoHandler {
     let processor = field("model name", of: "/proc/cpuinfo") ?? "unknown"
     let presets = ModelPreset.all.map(\.name)
     let formats = DataFormat.allCases.map(\.rawValue)
+    let ascend =
+      Accelerator.load(.privateUse) ?? "\(Device.count(of: .privateUse)) NPUs, never tried on one"
     if command.json {
       return Output.write([
         "xtuner": .string(XTunerVersion.current), "libtorch": .string(Torch.version),
         "processor": .string(processor), "cpu_capability": .string(Torch.cpuCapability),
         "bfloat16_hardware": .bool(Torch.hasBFloat16Hardware), "cores": .integer(cores),
         "threads": .integer(Torch.threadCount), "memory_bytes": .integer(memory),
-        "devices": .strings(["cpu"]), "model_presets": .strings(presets),
+        "devices": .strings(["cpu"]), "ascend": .string(ascend), "model_presets": .strings(presets),
         "chat_templates": .strings(ChatTemplate.names), "data_formats": .strings(formats),
       ])
     }
@@ -29,7 +31,7 @@ enum InfoHandler {
       ("processor", "\(processor), \(cores) cores, \(Torch.cpuCapability)"),
       ("bfloat16", Torch.hasBFloat16Hardware ? "in hardware" : "emulated; f32 is faster here"),
       ("threads", "\(Torch.threadCount)"), ("memory", NumberFormat.bytes(memory)),
-      ("devices", "cpu (CUDA and Ascend: not in this version)"),
+      ("devices", "cpu (CUDA: not in this version)"), ("ascend", ascend),
       ("model presets", presets.joined(separator: ", ")),
       ("chat templates", ChatTemplate.names.joined(separator: ", ")),
       ("data formats", formats.joined(separator: ", ")),
