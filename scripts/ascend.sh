@@ -23,6 +23,17 @@ if [ ! -f "$folder/torch_npu/lib/libtorch_npu.so" ]; then
 fi
 python3 scripts/ascend_operators.py "$folder" --check
 
+# The plug-in for HCCL groups; whatever it needs of torch_npu must be in its library.
+include="$folder/torch_npu/include"
+plugin="$(dirname "$engine")/libXTunerAscend.so"
+clang++ -std=c++20 -O2 -fPIC -shared -fclang-abi-compat=17 -w \
+  -isystem "$include" -isystem "$include/third_party/acl/inc" -isystem "$include/third_party/hccl/inc" \
+  -isystem .libtorch/torch/include -isystem .libtorch/torch/include/torch/csrc/api/include \
+  -isystem .libtorch/torch/include/torch/csrc/distributed Plugins/Ascend/hccl.cpp -o "$plugin" \
+  -L"$folder/torch_npu/lib" -ltorch_npu -Wl,--unresolved-symbols=ignore-in-shared-libs \
+  -L.libtorch/torch/lib -ltorch_cpu -lc10 -Wl,--no-undefined
+echo "built $plugin"
+
 # A folder as pip would make it: torch and torch_npu side by side.
 site=$(mktemp -d)
 trap 'rm -rf "$site"' EXIT

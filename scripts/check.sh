@@ -24,7 +24,7 @@ cpp_format() {
     echo "clang-format was not found; install it (Debian: apt-get install clang-format)" >&2
     return 1
   }
-  find Sources/CTorch Tests/Sanitized \( -name '*.cpp' -o -name '*.h' \) \
+  find Sources/CTorch Tests/Sanitized Tests/TestDevice Plugins \( -name '*.cpp' -o -name '*.h' \) \
     ! -path '*/generated/*' ! -name ctorch_ops.h -print0 \
     | xargs -0 clang-format --dry-run --Werror
 }

@@ -4,5 +4,5 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 swift format --in-place --recursive Sources Tests Package.swift
-find Sources/CTorch Tests/Sanitized \( -name '*.cpp' -o -name '*.h' \) \
+find Sources/CTorch Tests/Sanitized Tests/TestDevice Plugins \( -name '*.cpp' -o -name '*.h' \) \
   ! -path '*/generated/*' ! -name ctorch_ops.h -print0 | xargs -0 clang-format -i

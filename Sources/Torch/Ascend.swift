@@ -15,8 +15,15 @@ public enum Ascend {
       .standardizedFileURL.path
   }
 
+  /// The plug-in for groups of HCCL, beside the program; nil where it was not built.
+  static let groupPlugin: String? = {
+    guard let program = Bundle.main.executableURL else { return nil }
+    let path = program.deletingLastPathComponent().appendingPathComponent("libXTunerAscend.so").path
+    return FileManager.default.fileExists(atPath: path) ? path : nil
+  }()
+
   /// Opens the library at `path` and maps our operators to its own; nil, or why that is not possible.
-  static func open(path: String = libraryPath) -> String? {
+  package static func open(path: String = libraryPath) -> String? {
     guard FileManager.default.fileExists(atPath: path) else {
       return """
         there is no \(path); install torch-npu==\(recordedVersion) beside libtorch, without its \

@@ -32,7 +32,7 @@ struct Attention {
 
   Tensor part(const Tensor &x, size_t i) const {
     int64_t begin = i == 0 ? 0 : ends[i - 1];
-    auto rows = x.slice(0, begin, ends[i]).transpose(0, 1);                                  // [n, L, d]
+    auto rows = x.slice(0, begin, ends[i]).transpose(0, 1);                                 // [n, L, d]
     return rows.size(0) == heads ? rows : rows.repeat_interleave(heads / rows.size(0), 0);  // [N, L, d]
   }
   Tensor scores(size_t i, double scale) const {
@@ -67,8 +67,13 @@ Results fusion_attention(const Arguments &a) {
   }
   auto dtype = a.tensor("query").scalar_type();
   int64_t tokens = in.query.size(0);
-  return {at::cat(outs, 0).to(dtype), eightfold(largest, tokens, in.heads), eightfold(sums, tokens, in.heads),
-          at::empty({0}, dtype), int64_t{0}, int64_t{0}, int64_t{0}};
+  return {at::cat(outs, 0).to(dtype),
+          eightfold(largest, tokens, in.heads),
+          eightfold(sums, tokens, in.heads),
+          at::empty({0}, dtype),
+          int64_t{0},
+          int64_t{0},
+          int64_t{0}};
 }
 
 Results fusion_attention_grad(const Arguments &a) {

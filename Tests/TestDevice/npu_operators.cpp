@@ -3,6 +3,7 @@
 #include <torch/csrc/jit/frontend/function_schema_parser.h>
 #include <torch/library.h>
 
+#include <atomic>
 #include <map>
 #include <mutex>
 
@@ -85,6 +86,8 @@ const std::map<std::string, Operator> operators = {
     {"npu_moe_token_unpermute_grad", moe_token_unpermute_grad},
 };
 
+std::atomic<int64_t> call_count{0};
+
 c10::IValue moved(const c10::IValue &value, at::Device device) {
   if (value.isTensor()) return value.toTensor().defined() ? value.toTensor().to(device) : value;
   if (!value.isTensorList()) return value;
@@ -97,6 +100,7 @@ c10::IValue moved(const c10::IValue &value, at::Device device) {
 class OnHost final : public c10::OperatorKernel {
  public:
   void operator()(const c10::OperatorHandle &op, c10::DispatchKeySet, torch::jit::Stack *stack) {
+    ++call_count;
     std::optional<at::Device> device;
     std::vector<c10::IValue> values;
     auto check = [&](const Tensor &tensor) {
@@ -119,6 +123,8 @@ class OnHost final : public c10::OperatorKernel {
 
 }  // namespace
 }  // namespace test_device
+
+int64_t test_device_npu_count(void) { return test_device::call_count.load(); }
 
 void test_device_define_operators(TestOperators wanted) {
   static std::mutex lock;

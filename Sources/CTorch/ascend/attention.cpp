@@ -54,9 +54,11 @@ std::tuple<Tensor, Tensor> varlen_attention(const Tensor &query, const Tensor &k
   return {results[0].toTensor(), largest + sum.log()};
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> varlen_attention_backward(
-    const Tensor &grad, const Tensor &query, const Tensor &key, const Tensor &value, const Tensor &out,
-    const Tensor &logsumexp, const Tensor &bounds, double scale, int64_t window, const std::optional<Tensor> &sinks) {
+std::tuple<Tensor, Tensor, Tensor, Tensor> varlen_attention_backward(const Tensor &grad, const Tensor &query,
+                                                                     const Tensor &key, const Tensor &value,
+                                                                     const Tensor &out, const Tensor &logsumexp,
+                                                                     const Tensor &bounds, double scale, int64_t window,
+                                                                     const std::optional<Tensor> &sinks) {
   if (query.size(0) == 0)
     return {at::zeros_like(query), at::zeros_like(key), at::zeros_like(value),
             sinks ? at::zeros_like(*sinks) : Tensor()};

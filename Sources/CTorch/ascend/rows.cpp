@@ -35,8 +35,7 @@ Pair rms_norm_backward(const Tensor &grad, const Tensor &x, const Tensor &weight
 
 std::tuple<Tensor, Tensor, Tensor> add_rms_norm(const Tensor &x, const Tensor &residual, const Tensor &weight,
                                                 double epsilon) {
-  if (x.numel() == 0)
-    return {at::empty_like(x), at::empty_like(x), at::empty({0}, x.options().dtype(at::kFloat))};
+  if (x.numel() == 0) return {at::empty_like(x), at::empty_like(x), at::empty({0}, x.options().dtype(at::kFloat))};
   auto results = Call("npu::npu_add_rms_norm")
                      .with("x1", x)
                      .with("x2", residual)

@@ -25,6 +25,8 @@ typedef enum TestOperators : int32_t {
   /// The same without npu_swiglu, and npu_rms_norm with another default.
   TestOperatorsOther = 2,
 } TestOperators;
+/// Calls of these operators so far.
+int64_t test_device_npu_count(void);
 void test_device_define_operators(TestOperators operators);
 
 #ifdef __cplusplus

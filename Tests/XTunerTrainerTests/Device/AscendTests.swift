@@ -222,9 +222,11 @@ extension DeviceTests {
       defer { tiny.remove() }
       let expected = try MetricsHistory(
         path: tiny.train(run: "cpu", overrides).layout.metrics)
+      let calls = test_device_npu_count()
       let actual = try MetricsHistory(
         path: tiny.train(run: "npu", overrides + ["run.device=npu"]).layout.metrics)
       #expect(actual.training.count == 8)
+      #expect(test_device_npu_count() > calls + 1_000, "the run did not use the mapping")
       let limit = overrides[0] == "model.dtype=f32" ? 1e-5 : 5e-3
       for (a, b) in zip(actual.training, expected.training) {
         #expect(abs(a.loss / b.loss - 1) < limit, "step \(a.step): \(a.loss) and \(b.loss)")
@@ -240,6 +242,29 @@ extension DeviceTests {
       #expect(message.contains("1.0000000000000001e-05"), "\(message)")
       #expect(message.contains("9.9999999999999995e-07"), "\(message)")
       #expect(!message.contains("npu_rotary_mul"))
+    }
+
+    @Test func aLibraryThatCannotBeOpenedIsRefusedWithTheReason() throws {
+      let folder = FileManager.default.temporaryDirectory
+        .appendingPathComponent("xtuner-ascend-\(UUID().uuidString)").path
+      let path = "\(folder)/lib/libtorch_npu.so"
+      let missing = Ascend.open(path: path) ?? ""
+      #expect(missing.contains("there is no \(path); install torch-npu==2.11.0.post3"))
+      try FileManager.default.createDirectory(
+        atPath: "\(folder)/lib", withIntermediateDirectories: true)
+      defer { try? FileManager.default.removeItem(atPath: folder) }
+      func write(_ text: String, _ name: String) throws {
+        try text.write(toFile: "\(folder)/\(name)", atomically: true, encoding: .utf8)
+      }
+      try write("not a library", "lib/libtorch_npu.so")
+      let unknown = Ascend.open(path: path) ?? ""
+      #expect(unknown.contains("version.py does not say which version"), "\(unknown)")
+      try write("__version__ = '2.9.0'\n", "version.py")
+      let old = Ascend.open(path: path) ?? ""
+      #expect(old.contains("is torch_npu 2.9.0, for libtorch 2.9.0, and this is libtorch 2.11.0"))
+      try write("__version__ = '2.11.0.post3'\n", "version.py")
+      let broken = Ascend.open(path: path) ?? ""
+      #expect(broken.contains("the loader refuses \(path)"), "\(broken)")
     }
 
     // MARK: Comparison
@@ -282,8 +307,8 @@ extension DeviceTests {
       let (a, b) = (actual.floats(), expected.floats())
       // Where all is zero but for rounding, as with windows of one token, inputs are about 1.
       let scale = max(Double(b.map { abs($0) }.max() ?? 0), 0.1)
-      for (index, (x, y)) in zip(a, b).enumerated() {
-        guard !(abs(Double(x) - Double(y)) <= Self.tolerance(dtype) * scale) else { continue }
+      for (index, (x, y)) in zip(a, b).enumerated()
+      where !(abs(Double(x) - Double(y)) <= Self.tolerance(dtype) * scale) {
         Issue.record("element \(index): \(x), not \(y)", sourceLocation: sourceLocation)
         return
       }
