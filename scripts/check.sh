@@ -24,7 +24,8 @@ cpp_format() {
     echo "clang-format was not found; install it (Debian: apt-get install clang-format)" >&2
     return 1
   }
-  find Sources/CTorch Sources/XTunerCUDA Tests/Sanitized Tests/EmulatedCUDA Tests/GPUCheck \
+  find Sources/CTorch Sources/XTunerCUDA Plugins Tests/Sanitized Tests/TestDevice Tests/EmulatedCUDA \
+    Tests/GPUCheck \
     \( -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' \) \
     ! -path '*/generated/*' ! -name ctorch_ops.h -print0 \
     | xargs -0 clang-format --dry-run --Werror

@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 swift format --in-place --recursive Sources Tests Package.swift
-find Sources/CTorch Sources/XTunerCUDA Tests/Sanitized Tests/EmulatedCUDA Tests/GPUCheck \
+find Sources/CTorch Sources/XTunerCUDA Plugins Tests/Sanitized Tests/TestDevice Tests/EmulatedCUDA \
+  Tests/GPUCheck \
   \( -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' \) \
   ! -path '*/generated/*' ! -name ctorch_ops.h -print0 | xargs -0 clang-format -i

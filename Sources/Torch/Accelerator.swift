@@ -1,4 +1,5 @@
 import CTorch
+import Foundation
 
 /// Back ends for devices other than the CPU, which are libraries that a process opens when it needs
 /// them.
@@ -8,13 +9,33 @@ public enum Accelerator {
   /// Later calls answer at once.
   public static func load(_ kind: Device.Kind) -> String? {
     if kind == .cpu || Device.count(of: kind) > 0 { return nil }
-    if Device.hasBackend(for: kind) {
+    if Device.hasBackend(for: kind), kind != .privateUse {
       return "its back end is loaded and finds no device (is there one, and a driver for it?)"
     }
     switch kind {
     case .cpu: return nil
-    case .cuda: return "this version of xtuner has no plug-in for NVIDIA GPUs"
-    case .privateUse: return "this version of xtuner has no plug-in for Ascend NPUs"
+    case .cuda:
+      do throws(CUDAPlugin.Problem) {
+        try CUDAPlugin(in: programFolder).open()
+      } catch {
+        return error.message
+      }
+      return Device.count(of: kind) > 0
+        ? nil : "the plug-in is loaded, and libtorch finds no device that it can use"
+    case .privateUse:
+      if let reason = Ascend.open() { return reason }
+      return Device.count(of: kind) > 0
+        ? nil
+        : """
+        torch_npu \(Ascend.recordedVersion) is loaded, its operators are the recorded ones, and it \
+        finds no NPU (is there one, and its driver?)
+        """
     }
+  }
+
+  /// Where this program and its plug-ins lie.
+  public static var programFolder: String {
+    URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
+      .path
   }
 }

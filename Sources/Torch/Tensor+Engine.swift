@@ -147,7 +147,7 @@ extension Tensor {
   ///
   /// - Parameters:
   ///   - weight: `[E, N, K]`.
-  ///   - offsets: The end of each expert's rows, `[E]` int64 on the host.
+  ///   - offsets: The end of each expert's rows, `[E]` int64 on the same device.
   ///   - implementation: Which implementation runs.
   /// - Returns: `[R, N]` for rows `[R, K]`.
   public func groupedLinear(

@@ -14,7 +14,9 @@ enum InfoHandler {
     let processor = field("model name", of: "/proc/cpuinfo") ?? "unknown"
     let presets = ModelPreset.all.map(\.name)
     let formats = DataFormat.allCases.map(\.rawValue)
-    let cuda = CUDAPlugin(in: programFolder)
+    let cuda = CUDAPlugin(in: Accelerator.programFolder)
+    let ascend =
+      Accelerator.load(.privateUse) ?? "\(Device.count(of: .privateUse)) NPUs, never tried on one"
     if command.json {
       return Output.write([
         "xtuner": .string(XTunerVersion.current), "libtorch": .string(Torch.version),
@@ -22,6 +24,7 @@ enum InfoHandler {
         "bfloat16_hardware": .bool(Torch.hasBFloat16Hardware), "cores": .integer(cores),
         "threads": .integer(Torch.threadCount), "memory_bytes": .integer(memory),
         "devices": .strings(["cpu"] + cuda.usableNames), "cuda": cuda.json,
+        "ascend": .string(ascend),
         "model_presets": .strings(presets),
         "chat_templates": .strings(ChatTemplate.names), "data_formats": .strings(formats),
       ])
@@ -35,17 +38,12 @@ enum InfoHandler {
     ]
     rows += cuda.rows
     rows += [
+      ("ascend", ascend),
       ("model presets", presets.joined(separator: ", ")),
       ("chat templates", ChatTemplate.names.joined(separator: ", ")),
       ("data formats", formats.joined(separator: ", ")),
     ]
     Output.write(rows: rows)
-  }
-
-  /// Where this program and its plug-ins lie.
-  private static var programFolder: String {
-    URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
-      .path
   }
 
   /// The value of the first `NAME : VALUE` line of a file.

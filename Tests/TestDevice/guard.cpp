@@ -44,7 +44,9 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
   void synchronizeEvent(void *) const override {}
 
  private:
-  static c10::Device indexed(c10::Device device) { return {static_type, device.has_index() ? device.index() : current}; }
+  static c10::Device indexed(c10::Device device) {
+    return {static_type, device.has_index() ? device.index() : current};
+  }
 };
 
 C10_REGISTER_GUARD_IMPL(PrivateUse1, Guard);

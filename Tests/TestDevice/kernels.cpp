@@ -5,6 +5,7 @@
 #include <ATen/ops/_reshape_alias_native.h>
 #include <ATen/ops/as_strided_native.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/resize.h>
 #include <ATen/ops/view_native.h>
 #include <c10/core/DeviceGuard.h>
 #include <torch/library.h>
@@ -43,8 +44,22 @@ at::Tensor copy_from(const at::Tensor &from, const at::Tensor &to, bool) {
   return to;
 }
 
+/// New memory where the old is too small; nothing is kept, as only results without elements are resized.
+const at::Tensor &resize(const at::Tensor &self, at::IntArrayRef size, std::optional<at::MemoryFormat>) {
+  TORCH_CHECK(self.numel() == 0 || self.sizes() == size, "the test device resizes ", self.sizes(), " to no ", size);
+  auto *storage = self.storage().unsafeGetStorageImpl();
+  size_t needed = c10::multiply_integers(size) * self.element_size() + self.storage_offset() * self.element_size();
+  if (needed > storage->nbytes()) {
+    c10::DeviceGuard guard(self.device());
+    storage->set_data_ptr_noswap(allocator()->allocate(needed));
+    storage->set_nbytes(needed);
+  }
+  self.unsafeGetTensorImpl()->set_sizes_contiguous(size);
+  return self;
+}
+
 at::Tensor copy_from_and_resize(const at::Tensor &from, const at::Tensor &to) {
-  TORCH_CHECK(from.sizes() == to.sizes(), "the test device resizes no tensor: ", to.sizes(), " to ", from.sizes());
+  if (from.sizes() != to.sizes()) to.resize_(from.sizes());
   return copy_from(from, to, false);
 }
 
@@ -69,6 +84,7 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("_reshape_alias", TORCH_FN(at::native::_reshape_alias));
   m.impl("_copy_from", TORCH_FN(copy_from));
   m.impl("_copy_from_and_resize", TORCH_FN(copy_from_and_resize));
+  m.impl("resize_", TORCH_FN(resize));
   m.impl("_local_scalar_dense", TORCH_FN(local_scalar));
 }
 

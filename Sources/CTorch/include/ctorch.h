@@ -183,7 +183,7 @@ CTStatus ct_varlen_attention(ct_tensor *query, ct_tensor *key, ct_tensor *value,
 CTStatus ct_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *_Nullable bias, bool reference,
                    ct_tensor *_Nullable *_Nonnull out);
 /// Rows of group e times weight[e] transposed. x: [R, K], weight: [E, N, K], offsets: [E] int64 on the
-/// host, the end of each group -> [R, N].
+/// device of x, the end of each group -> [R, N].
 CTStatus ct_grouped_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *offsets, bool reference,
                            ct_tensor *_Nullable *_Nonnull out);
 /// Rows of x in the order of `token_of_row`. x: [T, D], token_of_row: [T K] int64 -> [T K, D]. The

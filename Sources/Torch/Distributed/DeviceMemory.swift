@@ -5,7 +5,9 @@ import CTorch
 /// Process-wide, as the allocators are that are asked.
 public enum DeviceMemory {
   /// Counts what is allocated on the CPU from now on; what was there before is not counted when it is
-  /// freed. Allocators of other devices count by themselves.
+  /// freed.
+  ///
+  /// Allocators of other devices count by themselves.
   public static func startCounting() {
     torchCall("startCounting") { ct_memory_start_counting() }
   }

@@ -159,7 +159,9 @@ extension ProcessGroup {
   }
 
   /// Where an operation writes, one dim: the tensor itself, or a tensor on the group's device from
-  /// which `finish` copies. With `isRead` the operation also reads what is there.
+  /// which `finish` copies.
+  ///
+  /// With `isRead` the operation also reads what is there.
   private func landing(
     for output: Tensor, isRead: Bool = false
   ) -> (flat: Tensor, finish: (() -> Void)?) {
@@ -171,7 +173,9 @@ extension ProcessGroup {
     return (place, { withoutGradients { target.copy(from: place) } })
   }
 
-  /// What an operation reads, one dim and on the group's device. A copy waits for the tensor's device.
+  /// What an operation reads, one dim and on the group's device.
+  ///
+  /// A copy waits for the tensor's device.
   private func staged(_ input: Tensor) -> Tensor {
     let source = input.flat
     return input.device.kind == device.kind

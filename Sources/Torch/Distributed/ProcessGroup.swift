@@ -14,9 +14,11 @@ public final class ProcessGroup {
   public let ranks: [Int]
   /// This rank's place.
   public let index: Int
-  /// Where operations move tensors, which is host memory for Gloo; tensors of other devices travel
-  /// through copies there, made when an operation is issued and copied back by its `wait`.
-  public let device = Device.cpu
+  /// Where operations move tensors: host memory for Gloo, an NPU for HCCL.
+  ///
+  /// Tensors of other devices travel through copies there, made when an operation is issued and
+  /// copied back by its `wait`.
+  public let device: Device
   /// The number of ranks.
   public var size: Int { ranks.count }
   /// For tests and demonstrations: no operation is seen as done before it was issued this long ago.
@@ -37,9 +39,11 @@ public final class ProcessGroup {
   ///   - rank: This process's.
   ///   - store: The store of all ranks; not used in a group of one.
   ///   - timeout: How long to wait for the others, here and in every operation.
+  ///   - device: What this rank computes on. A group of NPUs is one of HCCL where the plug-in for it is
+  ///     there; all others are Gloo's.
   /// - Throws: `.timeout` with the ranks that did not come.
   public init(
-    name: String, ranks: [Int], rank: Int, store: Store, timeout: Duration
+    name: String, ranks: [Int], rank: Int, store: Store, timeout: Duration, device: Device = .cpu
   ) throws(CommunicationError) {
     precondition(
       zip(ranks, ranks.dropFirst()).allSatisfy { $0 < $1 }, "ranks must ascend, are \(ranks)")
@@ -50,6 +54,8 @@ public final class ProcessGroup {
     self.ranks = ranks
     self.index = index
     self.timeout = timeout
+    let plugin = device.kind == .privateUse ? Ascend.groupPlugin : nil
+    self.device = plugin == nil ? .cpu : device
     guard ranks.count > 1 else {
       handle = nil
       board = nil
@@ -58,9 +64,15 @@ public final class ProcessGroup {
     let board = try FailureBoard.join(name: name, ranks: ranks, index: index, store, timeout)
     self.board = board
     var handle: OpaquePointer?
+    let (place, count) = (Int32(index), Int32(ranks.count))
     let status = board.store.withHandle {
-      ct_group_create(
-        $0, "\(store.prefix)\(board.prefix)/gloo", Int32(index), Int32(ranks.count),
+      if let plugin {
+        return ct_group_create_hccl(
+          plugin, $0, "\(store.prefix)\(board.prefix)/hccl", place, count,
+          timeout.wholeMilliseconds, &handle)
+      }
+      return ct_group_create(
+        $0, "\(store.prefix)\(board.prefix)/gloo", place, count,
         timeout.wholeMilliseconds, Self.isLoopback(store.host), &handle)
     }
     guard status == .OK, let handle else {
@@ -79,6 +91,7 @@ public final class ProcessGroup {
   private init(alone rank: Int, name: String) {
     self.name = name
     ranks = [rank]
+    device = .cpu
     index = 0
     timeout = .zero
     handle = nil

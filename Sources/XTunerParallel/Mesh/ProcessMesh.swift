@@ -31,7 +31,8 @@ public final class ProcessMesh {
     _ layout: ParallelLayout, rank: Int, store: Store, timeout: Duration, device: Device = .cpu
   ) throws(CommunicationError) {
     func group(_ name: String, _ ranks: [Int]) throws(CommunicationError) -> ProcessGroup {
-      try ProcessGroup(name: name, ranks: ranks, rank: rank, store: store, timeout: timeout)
+      try ProcessGroup(
+        name: name, ranks: ranks, rank: rank, store: store, timeout: timeout, device: device)
     }
     self.device = device
     self.layout = layout

@@ -6,6 +6,7 @@ extension RunConfiguration {
   /// It becomes the current one of its kind on the calling thread.
   ///
   /// - Parameter localRank: This process among those of its machine, from 0.
+  /// - Returns: The CPU, or the device of an accelerator with the process's own index.
   /// - Throws: `ConfigurationError` where the device that was asked for cannot be used, with the
   ///   reason and what would work.
   func device(localRank: Int) throws(ConfigurationError) -> Device {

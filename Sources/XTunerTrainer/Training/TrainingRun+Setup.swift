@@ -124,7 +124,7 @@ extension TrainingRun {
       ])
     if let note = ranks.exchangeNote {
       progress.note(note)
-      try log.write(.warning, "exchanges go through host memory", ["device": "\(device)"])
+      try log.write(.warning, "exchanges", ["note": note, "device": "\(device)"])
     }
     try noteMemory()
   }

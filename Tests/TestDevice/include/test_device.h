@@ -17,6 +17,18 @@ int64_t test_device_copy_count(void);
 /// Reads a byte of the memory of a new device tensor as a careless CPU kernel would; does not return.
 void test_device_read_from_host(void);
 
+/// Which operators the namespace npu has.
+typedef enum TestOperators : int32_t {
+  TestOperatorsNone = 0,
+  /// Those of torch_npu that are recorded, computed on the CPU as its documentation says.
+  TestOperatorsRecorded = 1,
+  /// The same without npu_swiglu, and npu_rms_norm with another default.
+  TestOperatorsOther = 2,
+} TestOperators;
+/// Calls of these operators so far.
+int64_t test_device_npu_count(void);
+void test_device_define_operators(TestOperators operators);
+
 #ifdef __cplusplus
 }
 #endif
