@@ -15,12 +15,13 @@ public enum Ascend {
       .standardizedFileURL.path
   }
 
-  /// The plug-in for groups of HCCL, beside the program; nil where it was not built.
-  static let groupPlugin: String? = {
-    guard let program = Bundle.main.executableURL else { return nil }
+  /// The plug-in for groups of HCCL, beside the program; nil where it was not built, or where NPUs are
+  /// not those of torch_npu.
+  static var groupPlugin: String? {
+    guard ct_ascend_is_open(), let program = Bundle.main.executableURL else { return nil }
     let path = program.deletingLastPathComponent().appendingPathComponent("libXTunerAscend.so").path
     return FileManager.default.fileExists(atPath: path) ? path : nil
-  }()
+  }
 
   /// Opens the library at `path` and maps our operators to its own; nil, or why that is not possible.
   package static func open(path: String = libraryPath) -> String? {

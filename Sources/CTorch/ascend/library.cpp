@@ -5,6 +5,7 @@
 #include <torch/library.h>
 #include <torch/version.h>
 
+#include <atomic>
 #include <mutex>
 
 #include "../bridge.h"
@@ -16,6 +17,7 @@ namespace {
 
 using namespace xtuner::ascend;
 
+std::atomic<bool> is_open{false};
 std::mutex registration;
 /// While it exists, our operators are mapped.
 std::unique_ptr<torch::Library> mapping;
@@ -44,8 +46,10 @@ CTStatus ct_ascend_open(const char *path) {
     // Lazily: symbols of CANN's that a machine's version lacks matter when they are called.
     void *library = dlopen(path, RTLD_LAZY | RTLD_GLOBAL);
     TORCH_CHECK(library != nullptr, dlerror());
+    is_open = true;
   });
 }
+bool ct_ascend_is_open(void) { return is_open; }
 
 CTStatus ct_ascend_register_operators(void) {
   return guarded([] {

@@ -13,6 +13,8 @@ const char *ct_ascend_recorded_version(void);
 const char *ct_torch_folder(void);
 /// Loads libtorch_npu.so, which registers its devices and operators with libtorch. The message is the loader's.
 CTStatus ct_ascend_open(const char *path);
+/// Whether it has been loaded.
+bool ct_ascend_is_open(void);
 /// Compares the operators of the namespace npu with the recorded schemas and registers ours for its devices.
 /// The message names each operator that differs, with both schemas.
 CTStatus ct_ascend_register_operators(void);

@@ -3,6 +3,8 @@ import TestDevice
 import Testing
 import Torch
 import XTunerCheckpoint
+import XTunerModels
+import XTunerNN
 import XTunerParallel
 
 @testable import XTunerTrainer
@@ -95,6 +97,37 @@ import XTunerParallel
     }
     for wire in [GradientWire.float32, .bfloat16] {
       #expect(try curves(.privateUse, wire) == curves(.cpu, wire), "\(wire)")
+    }
+  }
+
+  /// Prompts, three tokens more each, growth of the cache and a sequence that ends.
+  @Test func aCacheOnTheDeviceGivesTheLogitsOfTheCPU() throws {
+    func logits(_ device: Device) throws -> [[Float]] {
+      let model = try PreparedModel(
+        path: ReferenceModel(name: "qwen3_moe").folder, computeDType: .float32,
+        mesh: ProcessMesh(device: device)
+      ).model
+      #expect(model.device == device)
+      let cache = KeyValueCache(promptLengths: [5, 3], capacity: 6, device: device)
+      var tokens: [Int32] = [7, 9, 11, 13, 17, 19, 23, 29]
+      return withoutGradients {
+        (0..<4).map { pass in
+          let samples = cache.pass == .prefill ? cache.lengths : cache.lengths.map { _ in 1 }
+          let bounds = samples.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1) }
+          let context = model.makeContext(
+            bounds: bounds, positions: cache.positionsT, cache: cache)
+          let hidden = model.hiddenStates(Tensor(tokens, device: device).to(.int64), context)
+          if pass == 2 { cache.keepSequences([1]) }
+          cache.advance()
+          tokens = cache.lengths.map { Int32(30 + $0) }
+          return model.head(hidden).floats()
+        }
+      }
+    }
+    // libtorch's own attention, which decoding uses, takes another path on a CPU.
+    for (a, b) in zip(try logits(Self.device), try logits(.cpu)) {
+      #expect(a.count == b.count)
+      #expect(zip(a, b).allSatisfy { abs($0 - $1) < 1e-4 })
     }
   }
 
