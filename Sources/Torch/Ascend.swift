@@ -10,7 +10,7 @@ public enum Ascend {
 
   /// Where torch_npu's library is expected: beside libtorch, as pip installs them.
   public static var libraryPath: String {
-    let folder = URL(fileURLWithPath: String(cString: ct_torch_folder()))
+    let folder = URL(fileURLWithPath: Torch.libraryFolder)
     return folder.appendingPathComponent("../../torch_npu/lib/libtorch_npu.so")
       .standardizedFileURL.path
   }

@@ -203,7 +203,7 @@ void add_attention(std::vector<Measurement> &list) {
     // Half of the pairs of a sample; two products forward, five backward.
     double flops = 4.0 * kHeads * kHeadSize * (double(kTokens) * (kTokens / samples) / 2);
     auto inputs = [samples](at::Device device) {
-      auto bounds = at::arange(samples + 1, at::TensorOptions(device).dtype(at::kLong)) * (kTokens / samples);
+      auto bounds = at::arange(samples + 1, at::kLong) * (kTokens / samples);
       return std::vector<Tensor>{normal({kTokens, kHeads, kHeadSize}, device),
                                  normal({kTokens, kKeyHeads, kHeadSize}, device),
                                  normal({kTokens, kKeyHeads, kHeadSize}, device), bounds};

@@ -1,6 +1,5 @@
 // Opens torch_npu's library, compares its operators with the recorded ones, and registers the mapping.
 #include <dlfcn.h>
-#include <link.h>
 #include <torch/csrc/jit/frontend/function_schema_parser.h>
 #include <torch/library.h>
 #include <torch/version.h>
@@ -71,16 +70,4 @@ CTStatus ct_ascend_register_operators(void) {
 void ct_ascend_unregister_operators(void) {
   std::lock_guard<std::mutex> turn(registration);
   mapping.reset();
-}
-
-const char *ct_torch_folder(void) {
-  static const std::string folder = [] {
-    void *library = dlopen("libtorch_cpu.so", RTLD_LAZY | RTLD_NOLOAD);
-    link_map *entry = nullptr;
-    if (library == nullptr || dlinfo(library, RTLD_DI_LINKMAP, &entry) != 0) return std::string();
-    std::string path = entry->l_name;
-    dlclose(library);
-    return path.substr(0, path.rfind('/'));
-  }();
-  return folder.c_str();
 }

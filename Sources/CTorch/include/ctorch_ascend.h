@@ -9,8 +9,6 @@ extern "C" {
 
 /// The version of torch_npu whose operators are recorded.
 const char *ct_ascend_recorded_version(void);
-/// The folder of libtorch's libraries.
-const char *ct_torch_folder(void);
 /// Loads libtorch_npu.so, which registers its devices and operators with libtorch. The message is the loader's.
 CTStatus ct_ascend_open(const char *path);
 /// Whether it has been loaded.

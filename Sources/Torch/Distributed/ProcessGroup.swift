@@ -14,7 +14,7 @@ public final class ProcessGroup {
   public let ranks: [Int]
   /// This rank's place.
   public let index: Int
-  /// Where operations move tensors: host memory for Gloo, an NPU for HCCL.
+  /// Where operations move tensors: host memory for Gloo, a GPU for NCCL, an NPU for HCCL.
   ///
   /// Tensors of other devices travel through copies there, made when an operation is issued and
   /// copied back by its `wait`.
@@ -39,8 +39,8 @@ public final class ProcessGroup {
   ///   - rank: This process's.
   ///   - store: The store of all ranks; not used in a group of one.
   ///   - timeout: How long to wait for the others, here and in every operation.
-  ///   - device: What this rank computes on. A group of NPUs is one of HCCL where the plug-in for it is
-  ///     there; all others are Gloo's.
+  ///   - device: What this rank computes on. A group of GPUs is NCCL's, one of NPUs is HCCL's where the
+  ///     plug-in for it is there; all others are Gloo's.
   /// - Throws: `.timeout` with the ranks that did not come.
   public init(
     name: String, ranks: [Int], rank: Int, store: Store, timeout: Duration, device: Device = .cpu
@@ -55,7 +55,7 @@ public final class ProcessGroup {
     self.index = index
     self.timeout = timeout
     let plugin = device.kind == .privateUse ? Ascend.groupPlugin : nil
-    self.device = plugin == nil ? .cpu : device
+    self.device = plugin == nil && device.kind != .cuda ? .cpu : device
     guard ranks.count > 1 else {
       handle = nil
       board = nil
@@ -70,6 +70,11 @@ public final class ProcessGroup {
         return ct_group_create_hccl(
           plugin, $0, "\(store.prefix)\(board.prefix)/hccl", place, count,
           timeout.wholeMilliseconds, &handle)
+      }
+      if device.kind == .cuda {
+        return ct_group_create_nccl(
+          $0, "\(store.prefix)\(board.prefix)/nccl", place, count, timeout.wholeMilliseconds, name,
+          &handle)
       }
       return ct_group_create(
         $0, "\(store.prefix)\(board.prefix)/gloo", place, count,

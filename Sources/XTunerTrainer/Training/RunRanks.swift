@@ -61,8 +61,11 @@ final class RunRanks {
   /// What a user should know about how tensors travel; nil where there is nothing to say.
   var exchangeNote: String? {
     guard count > 1, mesh.device.kind != mesh.world.device.kind else {
-      return mesh.world.device.kind == .privateUse
-        ? "ranks exchange tensors by HCCL, which has never been tried" : nil
+      switch mesh.world.device.kind {
+      case .cpu: return nil
+      case .cuda: return "ranks exchange tensors by NCCL, which has not been tried yet"
+      case .privateUse: return "ranks exchange tensors by HCCL, which has not been tried yet"
+      }
     }
     return "ranks exchange tensors of \(mesh.device.kind) through host memory (Gloo), which is slow"
   }
