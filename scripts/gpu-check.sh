@@ -82,7 +82,7 @@ compile() {
     cp "$build/swift/release/$product" "$folder/"
   done
   rm -rf "$folder/libraries" && mkdir "$folder/libraries"
-  ldd "$folder/xtuner-engine" | awk '/lib(pcre2|zstd|z|stdc\+\+)[-.]/ { print $3 }' | xargs -I{} cp -L {} "$folder/libraries/"
+  ldd "$folder/xtuner-engine" | awk '/lib(pcre2|zstd|z)[-.]/ { print $3 }' | xargs -I{} cp -L {} "$folder/libraries/"
   cp .build-cuda/90a/libXTunerCUDA.so scripts/gpu-check.sh scripts/gpu_parity.py "$folder/"
   strip "$folder/gpu-check" "$folder/xtuner" "$folder/xtuner-engine"
   tar -C "$build" -czf "$build/gpu-check.tar.gz" gpu-check
