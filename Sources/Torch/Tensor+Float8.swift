@@ -56,13 +56,14 @@ public struct Float8Tensor {
     }
   }
 
-  /// `self · weightᵀ + bias` in float32, rounded to bfloat16; `[R, N]`.
+  /// `self · weightᵀ + bias` in float32, rounded to bfloat16.
   ///
   /// - Parameters:
   ///   - weight: `[N, K]` in blocks; `[E, N, K]` with offsets.
   ///   - bias: `[N]`; none with offsets.
   ///   - offsets: The end of each expert's rows, `[E]` int64 on the host.
   ///   - implementation: Which implementation runs.
+  /// - Returns: `[R, N]` bfloat16.
   public func product(
     _ weight: Float8Tensor, bias: Tensor? = nil, offsets: Tensor? = nil,
     implementation: Implementation = .kernel

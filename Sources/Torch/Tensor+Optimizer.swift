@@ -39,10 +39,18 @@ extension Tensor {
   /// index alone. First moments, which change by a tenth a step, are rounded to nearest.
   /// - Parameters:
   ///   - weights: The weights.
+  ///   - gradient: The gradient, float32 or bfloat16, not changed.
+  ///   - firstMoment: The running mean of the gradient.
+  ///   - secondMoment: The running mean of the gradient's square.
+  ///   - learningRate: The step's size.
+  ///   - beta1: Decay of the first moment.
+  ///   - beta2: Decay of the second moment.
+  ///   - epsilon: Added to the root of the second moment.
+  ///   - weightDecay: Weights shrink by this times the learning rate, before the step.
+  ///   - step: The number of this step, from 1.
+  ///   - gradientScale: Factor of the gradient, such as the one that clips its norm.
   ///   - seed: What the chance depends on, another one for each step and tensor; 32 bits count.
   ///   - start: The index of the first element, for parts of a larger tensor.
-  ///
-  /// The other parameters are those of `adamW`.
   public static func adamWRounded(
     weights: Tensor, gradient: Tensor, firstMoment: Tensor, secondMoment: Tensor,
     learningRate: Double, beta1: Double, beta2: Double, epsilon: Double, weightDecay: Double,

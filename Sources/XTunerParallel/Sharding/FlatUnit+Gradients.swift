@@ -75,10 +75,10 @@ extension FlatUnit {
     hasGradientShard = false
   }
 
-  /// The gradient of the own part in pieces, flat, float32 or as they came, in ascending order; elements
-  /// that are in none are padding. Ranges count in the unit.
+  /// The gradient of the own part in pieces, flat, float32 or as they came, in ascending order.
   ///
-  /// Reductions must have been finished.
+  /// Ranges count in the unit; elements that are in none are padding. Reductions must have been
+  /// finished.
   public func gradientPieces() -> [(range: Range<Int>, gradient: Tensor)] {
     guard soleGradients.contains(where: { $0 != nil }) else {
       return [(shardRange, finishedGradient())]
