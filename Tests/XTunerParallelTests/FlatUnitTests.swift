@@ -99,7 +99,9 @@ private func makeParameters() -> [Parameter] {
     // In float32 it is the same, and so is the sum with a second one, rounded nowhere.
     #expect(unit.gradientView(of: parameters[1]).floats() == gradient.floats())
     unit.clearGradients()
+    // The unit has float32 sums now, and keeps no tensors beside them.
     unit.accumulate(gradient, for: parameters[1])
+    #expect(unit.soleGradients.allSatisfy { $0 == nil })
     let second = Tensor.randomNormal([3, 5], generator: Generator(seed: 3), dtype: .float32)
       .to(.bfloat16)
     unit.accumulate(second, for: parameters[1])

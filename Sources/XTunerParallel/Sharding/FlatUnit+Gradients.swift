@@ -26,11 +26,14 @@ extension FlatUnit {
 
   /// Adds `gradient`, of any floating dtype, to the parameter's float32 gradient.
   ///
-  /// The first one of another dtype is kept as it is where no other rank has a gradient to add: most
-  /// steps bring no second one, and the tensor is half as large and not copied.
+  /// The first one of another dtype is kept as it is where no other rank has a gradient to add: where
+  /// steps bring no second one, the tensor is half as large and not copied. A unit that has float32
+  /// sums, since steps bring several, writes there.
   public func accumulate(_ gradient: Tensor, for parameter: Parameter) {
     let index = index(of: parameter)
-    if !hasGradient[index], group.size == 1, replicas.size == 1, gradient.dtype != .float32 {
+    if self.gradient == nil, !hasGradient[index], group.size == 1, replicas.size == 1,
+      gradient.dtype != .float32
+    {
       soleGradients[index] = withoutGradients { gradient.contiguous() }
       hasGradient[index] = true
       return

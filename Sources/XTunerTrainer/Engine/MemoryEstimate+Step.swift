@@ -189,7 +189,7 @@ final class ImaginedStep {
   ) {
     guard let unit = blocks[block][kind] else { return }
     let isFirst = unit.named.insert(gradient.name).inserted
-    if isFirst, unit.isAlone, gradient.size != 4, let memory {
+    if isFirst, unit.isAlone, unit.gradientShard == nil, gradient.size != 4, let memory {
       unit.soleGradients[gradient.name] = memory
       return
     }
