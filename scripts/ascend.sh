@@ -26,7 +26,7 @@ python3 scripts/ascend_operators.py "$folder" --check
 # The plug-in for HCCL groups; whatever it needs of torch_npu must be in its library.
 include="$folder/torch_npu/include"
 plugin="$(dirname "$engine")/libXTunerAscend.so"
-clang++ -std=c++20 -O2 -fPIC -shared -fclang-abi-compat=17 -w \
+"$(scripts/compiler.sh)" -std=c++20 -O2 -fPIC -shared -fclang-abi-compat=17 -w \
   -isystem "$include" -isystem "$include/third_party/acl/inc" -isystem "$include/third_party/hccl/inc" \
   -isystem .libtorch/torch/include -isystem .libtorch/torch/include/torch/csrc/api/include \
   -isystem .libtorch/torch/include/torch/csrc/distributed Plugins/Ascend/hccl.cpp -o "$plugin" \

@@ -62,10 +62,9 @@ compile() {
   cd ..
   scripts/cuda.sh --check --arch 90a
   local torch=.libtorch/torch build=.build-gpu-check clang flags source object objects=() jobs=() folder product
-  clang=$(command -v clang++ || command -v g++) || fail "no C++ compiler was found"
-  flags=(-std=c++20 -O2 -DXTUNER_DEVICE_KERNELS -isystem "$torch/include"
+  clang=$(scripts/compiler.sh)
+  flags=(-std=c++20 -fclang-abi-compat=17 -O2 -DXTUNER_DEVICE_KERNELS -isystem "$torch/include"
     -isystem "$torch/include/torch/csrc/api/include")
-  if "$clang" --version | grep -q clang; then flags+=(-fclang-abi-compat=17); fi
   folder=$build/gpu-check
   mkdir -p "$folder" "$build/objects"
   for source in Tests/GPUCheck/*.cpp Tests/Sanitized/{attention,flat,products,router,rows,support}.cpp \

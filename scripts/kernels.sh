@@ -51,14 +51,6 @@ run_tests() {
 build=.build-sanitized
 torch=.libtorch/torch
 
-compiler() {
-  command -v clang++ && return
-  local swift
-  swift=$(readlink -f "$(command -v swift)") || fail "neither clang++ nor swift was found"
-  [ -x "${swift%/*}/clang++" ] || fail "clang++ was not found, not beside $swift either"
-  echo "${swift%/*}/clang++"
-}
-
 # is_current OBJECT: whether it is newer than all that it was compiled from.
 is_current() {
   local files
@@ -71,7 +63,7 @@ is_current() {
 build_sanitized() {
   local build=$1 sources=$2 clang sanitizers flags source object objects=() jobs
   shift 2
-  clang=$(compiler)
+  clang=$(scripts/compiler.sh)
   sanitizers=-fsanitize=address,undefined,float-cast-overflow
   flags=(
     -std=c++20 -fclang-abi-compat=17  # as in Package.swift

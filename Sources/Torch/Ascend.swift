@@ -18,8 +18,8 @@ public enum Ascend {
   /// The plug-in for groups of HCCL, beside the program; nil where it was not built, or where NPUs are
   /// not those of torch_npu.
   static var groupPlugin: String? {
-    guard ct_ascend_is_open(), let program = Bundle.main.executableURL else { return nil }
-    let path = program.deletingLastPathComponent().appendingPathComponent("libXTunerAscend.so").path
+    guard ct_ascend_is_open() else { return nil }
+    let path = "\(Accelerator.programFolder)/libXTunerAscend.so"
     return FileManager.default.fileExists(atPath: path) ? path : nil
   }
 

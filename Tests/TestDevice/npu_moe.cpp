@@ -22,7 +22,9 @@ struct Attention {
         sink(a.optional("sink")) {
     TORCH_CHECK(a.value("input_layout").toStringView() == "TND" && heads == query.size(1), "npu_fusion_attention");
     TORCH_CHECK(a.value("actual_seq_kvlen").toIntVector() == ends && ends.back() == query.size(0), "sequence ends");
-    TORCH_CHECK(a.value("keep_prob").toDouble() == 1 && a.value("next_tockens").toInt() == 0, "npu_fusion_attention");
+    TORCH_CHECK(a.value("keep_prob").toDouble() == 1 && a.value("next_tockens").toInt() == 0,
+                "npu_fusion_attention: keep_prob must be 1 and next_tockens 0, are ", a.value("keep_prob"), " and ",
+                a.value("next_tockens"));
     auto mode = a.value("sparse_mode").toInt();
     TORCH_CHECK(mode == 3 || mode == 4, "sparse_mode ", mode);
     window = mode == 4 ? a.value("pre_tockens").toInt() + 1 : 0;

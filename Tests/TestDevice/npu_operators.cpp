@@ -124,6 +124,19 @@ class OnHost final : public c10::OperatorKernel {
 }  // namespace
 }  // namespace test_device
 
+const char *test_device_unmapped_operators(void) {
+  static std::string names;
+  names.clear();
+  auto &dispatcher = c10::Dispatcher::singleton();
+  for (const auto &name : dispatcher.getAllOpNames()) {
+    auto op = dispatcher.findSchema(name);
+    bool is_ours = name.name.rfind("xtuner::", 0) == 0;
+    if (is_ours && op && !op->hasKernelForDispatchKey(c10::DispatchKey::PrivateUse1))
+      names += (names.empty() ? "" : " ") + name.name.substr(8);
+  }
+  return names.c_str();
+}
+
 int64_t test_device_npu_count(void) { return test_device::call_count.load(); }
 
 void test_device_define_operators(TestOperators wanted) {

@@ -23,10 +23,7 @@ import Torch
 
   @Test func devicesAreListedWithMemoryAndComputeCapability() throws {
     let folder = try Folder()
-    try folder.writePlugin(torch: Torch.version, cuda: 13000)
-    try folder.write("libtorch_cuda.so", "")
-    let driver = try folder.compileDriver(version: 13010, deviceCount: 2)
-    let plugin = CUDAPlugin(in: folder.path, torchFolder: folder.path, driverLibrary: driver)
+    let plugin = try folder.plugin(driverVersion: 13010, deviceCount: 2)
     #expect(plugin.problems.isEmpty)
     #expect(plugin.driverVersion == "13.1")
     #expect(plugin.devices.map(\.name) == ["Made GPU", "Made GPU"])
@@ -37,10 +34,7 @@ import Torch
 
   @Test func aPluginForAnotherLibtorchIsRefusedWithBothNamed() throws {
     let folder = try Folder()
-    try folder.writePlugin(torch: "2.10.1", cuda: 13000)
-    try folder.write("libtorch_cuda.so", "")
-    let driver = try folder.compileDriver(version: 13000, deviceCount: 1)
-    let plugin = CUDAPlugin(in: folder.path, torchFolder: folder.path, driverLibrary: driver)
+    let plugin = try folder.plugin(torch: "2.10.1")
     #expect(plugin.problems.map(\.code) == [.pluginForOtherTorch])
     let message = try #require(plugin.problems.first?.message)
     #expect(message.contains("libtorch 2.10.1"))
@@ -50,10 +44,7 @@ import Torch
 
   @Test func anOldDriverIsRefusedWithBothVersions() throws {
     let folder = try Folder()
-    try folder.writePlugin(torch: Torch.version, cuda: 13000)
-    try folder.write("libtorch_cuda.so", "")
-    let driver = try folder.compileDriver(version: 12040, deviceCount: 1)
-    let plugin = CUDAPlugin(in: folder.path, torchFolder: folder.path, driverLibrary: driver)
+    let plugin = try folder.plugin(driverVersion: 12040, deviceCount: 1)
     #expect(plugin.problems.map(\.code) == [.driverTooOld])
     #expect(
       plugin.problems.first?.message
@@ -65,10 +56,7 @@ import Torch
 
   @Test func aDriverWithoutDevicesIsSaidToHaveNone() throws {
     let folder = try Folder()
-    try folder.writePlugin(torch: Torch.version, cuda: 13000)
-    try folder.write("libtorch_cuda.so", "")
-    let driver = try folder.compileDriver(version: 13000, deviceCount: 0)
-    let plugin = CUDAPlugin(in: folder.path, torchFolder: folder.path, driverLibrary: driver)
+    let plugin = try folder.plugin(driverVersion: 13000, deviceCount: 0)
     #expect(plugin.problems.map(\.code) == [.noDevice])
   }
 
@@ -90,10 +78,7 @@ import Torch
 
   @Test func aLibraryThatCannotBeOpenedIsNamedWithTheLinkersReason() throws {
     let folder = try Folder()
-    try folder.writePlugin(torch: Torch.version, cuda: 13000)
-    try folder.write("libtorch_cuda.so", "not a library")
-    let driver = try folder.compileDriver(version: 13000, deviceCount: 1)
-    let plugin = CUDAPlugin(in: folder.path, torchFolder: folder.path, driverLibrary: driver)
+    let plugin = try folder.plugin(torchLibrary: "not a library")
     #expect(plugin.problems.isEmpty)
     #expect {
       try plugin.open()
@@ -124,8 +109,15 @@ private final class Folder {
     try Data(text.utf8).write(to: URL(fileURLWithPath: "\(path)/\(name)"))
   }
 
-  func writePlugin(torch: String, cuda: Int) throws {
-    try write("libXTunerCUDA.so", "..XTunerCUDA plug-in: libtorch=\(torch) cuda=\(cuda);..")
+  /// A plug-in for CUDA 13.0 beside libtorch's library, with a driver.
+  func plugin(
+    torch: String = Torch.version, torchLibrary: String = "", driverVersion: Int = 13000,
+    deviceCount: Int = 1
+  ) throws -> CUDAPlugin {
+    try write("libXTunerCUDA.so", "..XTunerCUDA plug-in: libtorch=\(torch) cuda=13000;..")
+    try write("libtorch_cuda.so", torchLibrary)
+    let driver = try compileDriver(version: driverVersion, deviceCount: deviceCount)
+    return CUDAPlugin(in: path, torchFolder: path, driverLibrary: driver)
   }
 
   /// A library with the functions of the NVIDIA driver that are asked; returns its path.

@@ -37,7 +37,7 @@ std::tuple<Tensor, Tensor, Tensor> linear_backward(const Tensor &grad, const Ten
 void adamw(const Tensor &master, const Tensor &gradient, const Tensor &first, const Tensor &second,
            const std::optional<Tensor> &copy, double learning_rate, double beta1, double beta2, double epsilon,
            double weight_decay, int64_t step, double gradient_scale) {
-  auto scaled = gradient * gradient_scale;
+  auto scaled = gradient.to(at::kFloat) * gradient_scale;
   master.mul_(1 - learning_rate * weight_decay);
   first.lerp_(scaled, 1 - beta1);
   second.mul_(beta2).addcmul_(scaled, scaled, 1 - beta2);
@@ -46,6 +46,35 @@ void adamw(const Tensor &master, const Tensor &gradient, const Tensor &first, co
   auto root = second.sqrt().div_(std::sqrt(correction2)).add_(epsilon);
   master.addcdiv_(first, root, -learning_rate / correction1);
   if (copy) copy->copy_(master);
+}
+
+/// The hash of the CPU's kernel, kernels_flat.h, of numbers of 32 bits in 64.
+Tensor hashed(Tensor x) {
+  constexpr int64_t kMask = 0xffffffff;
+  x = x.bitwise_xor(x.bitwise_right_shift(16)).mul(0x7feb352d).bitwise_and(kMask);
+  // The second factor, 0x846ca68b, less 2^32: the product fits into 63 bits.
+  x = x.bitwise_xor(x.bitwise_right_shift(15)).mul(int64_t(0x846ca68b) - (int64_t(1) << 32)).bitwise_and(kMask);
+  return x.bitwise_xor(x.bitwise_right_shift(16));
+}
+
+/// Rounds to bfloat16, up with the probability that the low 16 of `bits` give; infinity and NaN stay.
+Tensor stochastically_rounded(const Tensor &x, const Tensor &bits) {
+  auto moved = (x.view(at::kInt) + bits.bitwise_and(0xffff).to(at::kInt)).bitwise_and(-65536).view(at::kFloat);
+  return at::where(at::isfinite(x), moved, x).to(at::kBFloat16);
+}
+
+/// Widened, stepped and rounded by the same random bits as on the CPU.
+void adamw_rounded(const Tensor &weights, const Tensor &gradient, const Tensor &first, const Tensor &second,
+                   double learning_rate, double beta1, double beta2, double epsilon, double weight_decay, int64_t step,
+                   double gradient_scale, int64_t seed, int64_t start) {
+  auto p = weights.to(at::kFloat), m = first.to(at::kFloat), v = second.to(at::kFloat);
+  adamw(p, gradient, m, v, std::nullopt, learning_rate, beta1, beta2, epsilon, weight_decay, step, gradient_scale);
+  auto index = at::arange(start, start + weights.numel(), weights.options().dtype(at::kLong));
+  auto high = index.bitwise_right_shift(32).mul(0x9e3779b9).add(seed & 0xffffffff).bitwise_and(0xffffffff);
+  auto bits = hashed(index.bitwise_and(0xffffffff).bitwise_xor(hashed(high)));
+  first.copy_(m);
+  second.copy_(stochastically_rounded(v, bits));
+  weights.copy_(stochastically_rounded(p, bits.bitwise_right_shift(16)));
 }
 
 /// In float32: NPUs have no float64. The sum is read as a number.
@@ -80,6 +109,7 @@ void register_composites(torch::Library &library) {
   library.impl("linear", TORCH_FN(linear));
   library.impl("linear_backward", TORCH_FN(linear_backward));
   library.impl("adamw_", TORCH_FN(adamw));
+  library.impl("adamw_rounded_", TORCH_FN(adamw_rounded));
   library.impl("squared_sum", TORCH_FN(squared_sum));
   library.impl("add_rows_", TORCH_FN(add_rows));
   library.impl("router_scores", TORCH_FN(router_scores));

@@ -1,6 +1,4 @@
 #define USE_C10D_GLOO
-#include <dlfcn.h>
-
 #include <memory>
 #include <mutex>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
@@ -78,24 +76,8 @@ CTStatus ct_group_create(ct_store *store, const char *prefix, int32_t index, int
     auto options = c10d::ProcessGroupGloo::Options::create(std::chrono::milliseconds(timeout_ms));
     options->devices.push_back(loopback ? c10d::ProcessGroupGloo::createDeviceForHostname("127.0.0.1")
                                         : c10d::ProcessGroupGloo::createDefaultDevice());
-    auto shared = c10::make_intrusive<SharedStore>(store->value, options->timeout);
-    auto own = c10::make_intrusive<c10d::PrefixStore>(prefix, shared);
+    auto own = c10::make_intrusive<c10d::PrefixStore>(prefix, ctorch::shared_store(store, timeout_ms));
     *out = new ct_group{c10::make_intrusive<c10d::ProcessGroupGloo>(own, index, size, options)};
-  });
-}
-
-CTStatus ct_group_create_hccl(const char *plugin, ct_store *store, const char *prefix, int32_t index, int32_t size,
-                              int64_t timeout_ms, ct_group **out) {
-  return guarded([&] {
-    using Make = c10d::Backend *(c10d::Store *, int, int, int64_t);
-    void *library = dlopen(plugin, RTLD_NOW);
-    TORCH_CHECK(library != nullptr, dlerror());
-    auto *make = reinterpret_cast<Make *>(dlsym(library, "xtuner_make_hccl_group"));
-    TORCH_CHECK(make != nullptr, plugin, " has no xtuner_make_hccl_group: build it by scripts/ascend.sh");
-    auto shared = c10::make_intrusive<SharedStore>(store->value, std::chrono::milliseconds(timeout_ms));
-    auto own = c10::make_intrusive<c10d::PrefixStore>(prefix, shared);
-    auto *backend = make(own.get(), index, size, timeout_ms);
-    *out = new ct_group{c10::intrusive_ptr<c10d::Backend>::reclaim(backend)};
   });
 }
 

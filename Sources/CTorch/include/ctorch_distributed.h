@@ -36,9 +36,6 @@ CTStatus ct_store_add(ct_store *store, const char *key, int64_t amount, int64_t 
 /// are on this machine.
 CTStatus ct_group_create(ct_store *store, const char *prefix, int32_t index, int32_t size, int64_t timeout_ms,
                          bool loopback, ct_group *_Nullable *_Nonnull out);
-/// As ct_group_create, by HCCL on this thread's NPU; `plugin` is the path of libXTunerAscend.so.
-CTStatus ct_group_create_hccl(const char *plugin, ct_store *store, const char *prefix, int32_t index, int32_t size,
-                              int64_t timeout_ms, ct_group *_Nullable *_Nonnull out);
 /// Waits for operations under way.
 void ct_group_free(ct_group *group);
 

@@ -27,6 +27,9 @@ CTStatus ct_cuda_device(const char *library, int32_t index, CTCudaDevice *out);
 /// that takes longer than `timeout_ms` is aborted, with the group.
 CTStatus ct_group_create_nccl(ct_store *store, const char *prefix, int32_t index, int32_t size, int64_t timeout_ms,
                               const char *name, ct_group *_Nullable *_Nonnull out);
+/// As ct_group_create, by HCCL on this thread's NPU; `plugin` is the path of libXTunerAscend.so.
+CTStatus ct_group_create_hccl(const char *plugin, ct_store *store, const char *prefix, int32_t index, int32_t size,
+                              int64_t timeout_ms, ct_group *_Nullable *_Nonnull out);
 /// Ends operations under way with an error; the group is of no further use.
 CTStatus ct_group_abort(ct_group *group);
 

@@ -37,30 +37,6 @@ constexpr int64_t kLong = 1024;
 #define XTUNER_DISPATCH(tensor, name, ...) \
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, (tensor).scalar_type(), name, __VA_ARGS__)
 
-Samples checked_samples(const Tensor &bounds, int64_t tokens) {
-  TORCH_CHECK(bounds.scalar_type() == at::kLong && bounds.is_contiguous() && bounds.numel() >= 1,
-              "varlen_attention: bounds must be contiguous int64, got ", bounds.scalar_type(), bounds.sizes());
-  Samples samples{bounds.const_data_ptr<int64_t>(), bounds.numel() - 1};
-  TORCH_CHECK(samples.edges[0] == 0 && samples.edges[samples.count] == tokens,
-              "varlen_attention: bounds must go from 0 to the ", tokens, " tokens, go from ", samples.edges[0], " to ",
-              samples.edges[samples.count]);
-  for (int64_t i = 0; i < samples.count; ++i)
-    TORCH_CHECK(samples.length(i) >= 0, "varlen_attention: bounds fall at ", i);
-  return samples;
-}
-
-void check_heads(const Tensor &query, const Tensor &key, const Tensor &value, const std::optional<Tensor> &sinks) {
-  TORCH_CHECK(query.dim() == 3 && key.dim() == 3 && value.dim() == 3 && key.size(0) == query.size(0) &&
-                  value.size(0) == query.size(0) && key.size(1) == value.size(1) && query.size(2) == key.size(2) &&
-                  key.size(1) > 0 && query.size(1) % key.size(1) == 0,
-              "varlen_attention: query ", query.sizes(), ", key ", key.sizes(), ", value ", value.sizes());
-  TORCH_CHECK(key.scalar_type() == query.scalar_type() && value.scalar_type() == query.scalar_type(),
-              "varlen_attention: query is ", query.scalar_type(), ", key ", key.scalar_type(), ", value ",
-              value.scalar_type());
-  TORCH_CHECK(!sinks || (sinks->dim() == 1 && sinks->size(0) == query.size(1)), "varlen_attention: sinks for ",
-              query.size(1), " heads are ", sinks ? sinks->sizes() : at::IntArrayRef());
-}
-
 /// Tokens `begin ..< end` of [T, H, d] as the [1, H, n, d] that libtorch's attention takes; a view.
 Tensor sample(const Tensor &x, int64_t begin, int64_t end) {
   return x.slice(0, begin, end).transpose(0, 1).unsqueeze(0);
@@ -89,7 +65,7 @@ void each_short_sample(const Samples &samples, bool takes_flash, int64_t key_hea
 std::tuple<Tensor, Tensor> varlen_attention(const Tensor &query, const Tensor &key, const Tensor &value,
                                             const Tensor &bounds, double scale, int64_t window,
                                             const std::optional<Tensor> &sinks) {
-  check_heads(query, key, value, sinks);
+  check_attention_heads(query, key, value, sinks);
   int64_t tokens = query.size(0), heads = query.size(1), groups = key.size(1), repeat = heads / groups;
   auto samples = checked_samples(bounds, tokens);
   if (bf16_attention_fits(query, scale)) return bf16_attention(query, key, value, samples, scale, window, sinks);

@@ -5,16 +5,10 @@
 
 #include <tuple>
 
+#include "arguments.h"
 #include "bf16.h"
 
 namespace xtuner::cpu {
-
-/// Samples of a pack: tokens `edges[i] ..< edges[i + 1]` are the i-th.
-struct Samples {
-  const int64_t *edges;
-  int64_t count;
-  int64_t length(int64_t i) const { return edges[i + 1] - edges[i]; }
-};
 
 /// The rows of one head: elements are neighbours, rows `stride` apart.
 template <typename Element>

@@ -4,6 +4,7 @@
 // operators check; see the CPU operators of the same names for what is computed.
 #pragma once
 
+#include "../../CTorch/operators/adamw.h"
 #include "launch.h"
 
 namespace xtuner::cuda {
@@ -74,13 +75,6 @@ void cross_entropy(Element element, void *logits, const int64_t *targets, const 
                    float *losses, float *sums, int64_t rows, int64_t width, cudaStream_t stream);
 
 // ---- flat.cu
-/// What one step of AdamW multiplies with.
-struct AdamWStep {
-  float beta1, beta2, epsilon, gradient_scale;
-  float keep;          // 1 - learning rate * weight decay
-  float rate;          // learning rate / (1 - beta1^step)
-  float inverse_root;  // 1 / sqrt(1 - beta2^step)
-};
 /// `copy` may be null; else it has type `copy_element`. The gradient is float32 or bfloat16.
 void adamw(float *master, Element gradient_element, const void *gradient, float *first, float *second, void *copy,
            Element copy_element, AdamWStep step, int64_t count, cudaStream_t stream);

@@ -1,4 +1,5 @@
-// What the operators' functions share: checks of arguments, the stream, the types of elements.
+// What the operators' functions share beside the checks of all devices: the device's own, the stream, the types of
+// elements.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,6 +15,7 @@
 #include <optional>
 #include <tuple>
 
+#include "../../CTorch/operators/arguments.h"
 #include "../kernels/kernels.h"
 
 /// The dispatcher's key under which the operators are registered; Tests/EmulatedCUDA takes the CPU's.

@@ -12,37 +12,18 @@
 namespace xtuner::cuda_operators {
 namespace {
 
-/// Where samples start and end: they come on the host, where the longest sample can be seen without waiting.
-struct Samples {
-  Tensor bounds;  // int64, on the device
-  int64_t longest = 0;
+/// Where samples start and end. They come on the host, where the longest can be seen without waiting.
+struct Bounds {
+  int64_t longest;
+  Tensor edges;  // int64, on the device
 
-  Samples(const Tensor &host, const Tensor &query) {
-    TORCH_CHECK(host.is_cpu() && host.scalar_type() == at::kLong && host.is_contiguous() && host.numel() >= 1,
-                "varlen_attention: bounds must be contiguous int64 on the CPU, got ", host.scalar_type(), host.sizes(),
-                " on ", host.device());
-    auto edges = host.const_data_ptr<int64_t>();
-    int64_t last = host.numel() - 1;
-    TORCH_CHECK(edges[0] == 0 && edges[last] == query.size(0), "varlen_attention: bounds must go from 0 to the ",
-                query.size(0), " tokens, go from ", edges[0], " to ", edges[last]);
-    for (int64_t i = 0; i < last; ++i) {
-      TORCH_CHECK(edges[i] <= edges[i + 1], "varlen_attention: bounds fall at ", i);
-      longest = std::max(longest, edges[i + 1] - edges[i]);
-    }
-    bounds = host.to(query.device(), /*non_blocking=*/true);
-  }
+  Bounds(const Tensor &host, const Tensor &query)
+      : longest(checked_samples(host, query.size(0)).longest()),
+        edges(host.to(query.device(), /*non_blocking=*/true)) {}
 };
 
 void check_heads(const Tensor &query, const Tensor &key, const Tensor &value, const std::optional<Tensor> &sinks) {
-  TORCH_CHECK(query.dim() == 3 && key.dim() == 3 && value.dim() == 3 && key.size(0) == query.size(0) &&
-                  value.size(0) == query.size(0) && key.size(1) == value.size(1) && query.size(2) == key.size(2) &&
-                  key.size(1) > 0 && query.size(1) % key.size(1) == 0,
-              "varlen_attention: query ", query.sizes(), ", key ", key.sizes(), ", value ", value.sizes());
-  TORCH_CHECK(key.scalar_type() == query.scalar_type() && value.scalar_type() == query.scalar_type(),
-              "varlen_attention: query is ", query.scalar_type(), ", key ", key.scalar_type(), ", value ",
-              value.scalar_type());
-  TORCH_CHECK(!sinks || (sinks->dim() == 1 && sinks->size(0) == query.size(1)), "varlen_attention: sinks for ",
-              query.size(1), " heads are ", sinks ? sinks->sizes() : at::IntArrayRef());
+  check_attention_heads(query, key, value, sinks);
   check_devices("varlen_attention", query, key, value, sinks);
   check_row_count(query.size(0) * query.size(1), "varlen_attention");
 }
@@ -62,12 +43,12 @@ struct Flash {
   int64_t width;  // of query and key
   std::optional<c10::SymInt> left, right;
 
-  Flash(const Tensor &query, const Samples &samples, int64_t window)
-      : ends(at::empty({samples.bounds.numel()}, samples.bounds.options().dtype(at::kInt))),
-        longest(samples.longest),
+  Flash(const Tensor &query, const Bounds &bounds, int64_t window)
+      : ends(at::empty({bounds.edges.numel()}, bounds.edges.options().dtype(at::kInt))),
+        longest(bounds.longest),
         width(query.size(2)) {
     OnDevice stream(query);
-    cuda::narrow_offsets(samples.bounds.const_data_ptr<int64_t>(), ends.mutable_data_ptr<int32_t>(), ends.numel(),
+    cuda::narrow_offsets(bounds.edges.const_data_ptr<int64_t>(), ends.mutable_data_ptr<int32_t>(), ends.numel(),
                          stream);
     if (window > 0) left = window - 1, right = 0;
   }
@@ -81,7 +62,7 @@ struct Flash {
 cuda::HeadRows rows_of(const Tensor &x) { return {const_cast<void *>(x.const_data_ptr()), x.stride(0), x.stride(1)}; }
 Tensor with_dense_heads(const Tensor &x) { return x.stride(2) == 1 || x.size(2) == 1 ? x : x.contiguous(); }
 
-cuda::Attention shape_of(const Tensor &query, const Tensor &key, const Tensor &value, const Samples &samples,
+cuda::Attention shape_of(const Tensor &query, const Tensor &key, const Tensor &value, const Bounds &bounds,
                          double scale, int64_t window) {
   int64_t widest = std::max(query.size(2), value.size(2));
   TORCH_CHECK(widest <= cuda::kWidestHead, "varlen_attention: heads of ", widest, " elements; CUDA takes up to ",
@@ -92,8 +73,8 @@ cuda::Attention shape_of(const Tensor &query, const Tensor &key, const Tensor &v
           query.size(2),
           value.size(2),
           window,
-          samples.bounds.const_data_ptr<int64_t>(),
-          samples.bounds.numel() - 1,
+          bounds.edges.const_data_ptr<int64_t>(),
+          bounds.edges.numel() - 1,
           float(scale)};
 }
 
@@ -111,16 +92,16 @@ std::tuple<Tensor, Tensor> varlen_attention(const Tensor &query, const Tensor &k
   if (tokens == 0 || width == 0)
     return {at::empty({tokens, heads, width}, query.options()), floats(query, {heads, tokens}).t()};
   OnDevice stream(query);
-  Samples samples(bounds, query);
+  Bounds edges(bounds, query);
   auto extra = as_floats(sinks);
   if (!flash_fits(query, value, scale)) {
     auto q = with_dense_heads(query), k = with_dense_heads(key), v = with_dense_heads(value);
     auto out = at::empty({tokens, heads, width}, query.options()), sums = floats(query, {heads, tokens});
-    cuda::plain_attention(element, shape_of(q, k, v, samples, scale, window), rows_of(q), rows_of(k), rows_of(v),
+    cuda::plain_attention(element, shape_of(q, k, v, edges, scale, window), rows_of(q), rows_of(k), rows_of(v),
                           rows_of(out), float_pointer(extra), sums.mutable_data_ptr<float>(), stream);
     return {out, sums.t()};
   }
-  Flash flash(query, samples, window);
+  Flash flash(query, edges, window);
   auto [wide, sums, seed, unused, mask] = at::_flash_attention_forward_symint(
       flash.padded(query), flash.padded(key), flash.padded(value), flash.ends, flash.ends, flash.longest, flash.longest,
       0.0, /*is_causal=*/true, /*return_debug_mask=*/false, scale, flash.left, flash.right);
@@ -156,7 +137,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> varlen_attention_backward(const Tenso
   auto element = element_of(query, "varlen_attention_backward");
   auto dense = [](const Tensor &x) { return at::empty(x.sizes(), x.options()); };
   OnDevice stream(query);
-  Samples samples(bounds, query);
+  Bounds edges(bounds, query);
   auto g = grad.contiguous(), y = out.contiguous(), sums = logsumexp.t().contiguous();
   auto extra = as_floats(sinks);
   Tensor dsinks;
@@ -168,12 +149,12 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> varlen_attention_backward(const Tenso
   if (!flash_fits(query, value, scale)) {
     auto q = with_dense_heads(query), k = with_dense_heads(key), v = with_dense_heads(value);
     auto dq = dense(q), dk = dense(k), dv = dense(v), means = floats(q, {tokens, heads});
-    cuda::plain_attention_backward(element, shape_of(q, k, v, samples, scale, window), rows_of(g), rows_of(q),
-                                   rows_of(k), rows_of(v), rows_of(y), sums.const_data_ptr<float>(), rows_of(dq),
-                                   rows_of(dk), rows_of(dv), means.mutable_data_ptr<float>(), stream);
+    cuda::plain_attention_backward(element, shape_of(q, k, v, edges, scale, window), rows_of(g), rows_of(q), rows_of(k),
+                                   rows_of(v), rows_of(y), sums.const_data_ptr<float>(), rows_of(dq), rows_of(dk),
+                                   rows_of(dv), means.mutable_data_ptr<float>(), stream);
     return {dq, dk, dv, dsinks};
   }
-  Flash flash(query, samples, window);
+  Flash flash(query, edges, window);
   // Without dropout there are no random numbers to draw again.
   auto none = at::empty({2}, query.options().dtype(at::kUInt64));
   auto [dq, dk, dv] = at::_flash_attention_backward_symint(

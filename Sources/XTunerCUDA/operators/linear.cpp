@@ -32,11 +32,7 @@ void add_product(Tensor &into, const Tensor &a, const Tensor &b) {
 }
 
 Tensor linear(const Tensor &x, const Tensor &weight, const std::optional<Tensor> &bias) {
-  TORCH_CHECK(x.dim() >= 1 && weight.dim() == 2 && x.size(-1) == weight.size(1) &&
-                  x.scalar_type() == weight.scalar_type() &&
-                  (!bias || (bias->dim() == 1 && bias->size(0) == weight.size(0))),
-              "linear: x ", x.scalar_type(), x.sizes(), " with weight ", weight.scalar_type(), weight.sizes(),
-              " and bias ", bias ? bias->sizes() : at::IntArrayRef());
+  check_linear(x, weight, bias);
   return at::linear(x, weight, bias);
 }
 

@@ -13,10 +13,8 @@ package struct GradientNorm {
   /// result is the same on all ranks and in every run.
   package init(_ units: ModelUnits) throws {
     let isCounted = units.mesh.replicate.index == 0
-    let own = units.all.map { unit in
-      guard isCounted else { return 0.0 }
-      return unit.gradientPieces().reduce(0) { $0 + $1.gradient.squaredSum().item() }
-    }
+    let own =
+      isCounted ? Self.squares(units.all) : Array(repeating: 0, count: units.all.count)
     let ranks = try units.mesh.world.gatherValues(own, label: "gradient norm")
     var sum = 0.0
     var nonFinite: String?
@@ -28,5 +26,17 @@ package struct GradientNorm {
     }
     value = sum.squareRoot()
     nonFiniteUnit = nonFinite
+  }
+
+  /// The sum of the squares of each unit's own part; a device is waited for once, not for each piece.
+  private static func squares(_ units: [FlatUnit]) -> [Double] {
+    let sums = units.map { unit in unit.gradientPieces().map { $0.gradient.squaredSum() } }
+    let numbers = Tensor.stacked(sums.flatMap { $0 }, dim: 0).to(.cpu).to(.float64)
+      .elements(as: Double.self)
+    var rest = numbers[...]
+    return sums.map { pieces in
+      defer { rest = rest.dropFirst(pieces.count) }
+      return rest.prefix(pieces.count).reduce(0, +)
+    }
   }
 }

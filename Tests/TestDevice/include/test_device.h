@@ -28,6 +28,8 @@ typedef enum TestOperators : int32_t {
 /// Calls of these operators so far.
 int64_t test_device_npu_count(void);
 void test_device_define_operators(TestOperators operators);
+/// The names of our operators that have no kernel of this device's own, with spaces between; valid until the next call.
+const char *test_device_unmapped_operators(void);
 
 #ifdef __cplusplus
 }

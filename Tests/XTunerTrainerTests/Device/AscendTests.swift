@@ -185,6 +185,33 @@ extension DeviceTests {
       }
     }
 
+    /// All but float8, which the configuration refuses on a device.
+    @Test func everyOperatorIsMapped() {
+      let names = String(cString: test_device_unmapped_operators()).split(separator: " ")
+      #expect(names.filter { !$0.hasPrefix("fp8_") } == [])
+      #expect(!names.isEmpty, "float8 has no kernels for devices")
+    }
+
+    /// Rounded by the same random bits as on the CPU, so equal but for results near a tie.
+    @Test(arguments: [DType.float32, .bfloat16])
+    func roundedOptimizerStep(gradientType: DType) {
+      let tensors = (0..<4).map { numbers([1009], UInt64($0), $0 == 1 ? gradientType : .bfloat16) }
+      tensors[3].clamp(min: .real(0), max: nil)
+      let copies = tensors.map { $0.to(device) }
+      for set in [tensors, copies] {
+        Tensor.adamWRounded(
+          weights: set[0], gradient: set[1], firstMoment: set[2], secondMoment: set[3],
+          learningRate: 0.01, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, step: 3,
+          gradientScale: 0.7, seed: 0x9234_5678, start: (1 << 33) + 5)
+      }
+      for (actual, expected) in zip(copies, tensors) {
+        let pairs = zip(actual.to(.cpu).floats(), expected.floats())
+        let otherCount = pairs.reduce(0) { $0 + ($1.0 == $1.1 ? 0 : 1) }
+        #expect(otherCount <= 20)
+        expectClose(actual, expected, .bfloat16)
+      }
+    }
+
     @Test func optimizerKernels() {
       let tensors = (0..<4).map { numbers([29], UInt64($0)) }
       tensors[3].clamp(min: .real(0), max: nil)
@@ -216,6 +243,7 @@ extension DeviceTests {
     @Test(arguments: [
       ["model.dtype=f32", "loss.balance_loss=0.02", "loss.router_z_loss=0.003"],
       ["training.recompute=full", "training.swap_activations=true"],
+      ["optimizer.state=bf16", "training.packs_per_step=2"],
     ])
     func aRunThroughTheMappingHasTheLossesOfTheCPU(_ overrides: [String]) throws {
       let tiny = try TinyRun()
