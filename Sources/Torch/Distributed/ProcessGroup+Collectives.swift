@@ -27,6 +27,7 @@ extension ProcessGroup {
       output.elementCount == size * count && output.dtype == input.dtype,
       "all-gather of \(label): \(size) times \(input) into \(output)")
     guard count > 0, size > 1 else { return try copy("all-gather", label, into: output, input) }
+    gatheredByteCount += output.byteCount
     let landing = landing(for: output)
     return try issue("all-gather", label, landing.flat, staged(input), finish: landing.finish) {
       ct_group_all_gather($0, $1[0], $1[1], $2)

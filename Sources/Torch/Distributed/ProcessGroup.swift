@@ -29,6 +29,8 @@ public final class ProcessGroup {
   private let handle: OpaquePointer?
   private let board: FailureBoard?
   private(set) var operationCount = 0
+  /// Bytes that all-gathers have brought together so far, the own parts with them.
+  package internal(set) var gatheredByteCount = 0
   private(set) var firstFailure: CommunicationError?
 
   /// Connects this rank to the others of the group, who do the same; waits for them.

@@ -112,9 +112,9 @@ public final class TrainingRun {
     let optimizerOptions = configuration.optimizer
     prepared = PreparedModel(
       modelConfiguration, computeDType: computeDType, isTrained: true,
-      keepsMaster: optimizerOptions.state == .f32, mesh: ranks.mesh,
+      keepsMaster: optimizerOptions.state == .f32, float8: configuration.float8Modules,
+      mesh: ranks.mesh,
       decays: { optimizerOptions.decays($0) })
-    prepared.model.useFloat8(in: configuration.float8Modules)
     optimizer = optimizerOptions.makeOptimizer(
       prepared.units.all, swap: configuration.training.swapsOptimizer ? HostSwap() : nil)
     engine = TrainingEngine(
