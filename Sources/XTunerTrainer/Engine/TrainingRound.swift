@@ -263,7 +263,7 @@ final class TrainingRound {
   private func finishCounting(_ measurement: inout StepMeasurement) throws {
     guard let (table, work) = counts else { return }
     counts = nil
-    try engine.instruments.wait(for: .reduce, "rows of experts") { try work.wait() }
+    try engine.instruments.wait(for: .reduce, "rows of experts") { try work.wait(onHost: true) }
     let layers = model.layers.indices.filter { model.layers[$0].expertCount != nil }
     measurement.add(
       expertCounts: layers.indices.map { table.selected(dim: 0, index: $0).integers() })
