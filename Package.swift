@@ -82,7 +82,7 @@ let package = Package(
       ],
       swiftSettings: swiftSettings),
   ]
-    + module("Torch", ["CTorch"])
+    + module("Torch", ["CTorch"], tests: ["CTorch", "TestDevice"])
     + module("XTunerTokenizers", ["CPCRE2", crypto], fixtures: true)
     + module(
       "XTunerData", ["XTunerTokenizers", "CZlib", "CZstd", crypto],

@@ -67,8 +67,8 @@ compile() {
     -isystem "$torch/include/torch/csrc/api/include")
   folder=$build/gpu-check
   mkdir -p "$folder" "$build/objects"
-  for source in Tests/GPUCheck/*.cpp Tests/Sanitized/{attention,flat,products,router,rows,support}.cpp \
-    Sources/CTorch/operators/{library,autograd,autograd_norm,autograd_router,reference}.cpp; do
+  for source in Tests/GPUCheck/*.cpp Tests/Sanitized/{attention,flat,fp8_parts,products,router,rows,support}.cpp \
+    Sources/CTorch/operators/{library,autograd,autograd_norm,autograd_router,reference,reference_fp8_parts}.cpp; do
     object=$build/objects/$(basename "$(dirname "$source")")-$(basename "$source").o
     objects+=("$object")
     jobs+=("$source" -o "$object")

@@ -33,7 +33,7 @@ else
 fi
 
 # ---- The suites of Tests/TorchTests that run our kernels.
-suites='AttentionTests|AutogradTests|CrossEntropyTests|FlatKernelTests|Float8LinearTests|Float8QuantizationTests'
+suites='AttentionTests|AutogradTests|CrossEntropyTests|FlatKernelTests|Float8LinearTests|Float8PartTests|Float8QuantizationTests'
 suites+='|GroupedLinearTests|LinearTests'
 suites+='|PermuteOperatorTests|ReferenceValueTests|RouterOperatorTests|RowOperatorTests'
 
@@ -117,7 +117,7 @@ run_emulated() {
   sanitizer_options
   build_sanitized .build-emulated "Sources/XTunerCUDA/kernels/*.cu Sources/XTunerCUDA/operators/*.cpp \
     Tests/EmulatedCUDA/*.cpp $operators/library.cpp $operators/autograd*.cpp $operators/reference.cpp \
-    $checks/attention.cpp $checks/flat.cpp $checks/kernels.cpp $checks/products.cpp $checks/router.cpp \
+    $operators/reference_fp8_parts.cpp $checks/attention.cpp $checks/flat.cpp $checks/fp8_parts.cpp $checks/kernels.cpp $checks/products.cpp $checks/router.cpp \
     $checks/rows.cpp $checks/support.cpp" \
     -I Tests/EmulatedCUDA -DXTUNER_EMULATED -DXTUNER_DEVICE_KERNELS -DXTUNER_DEVICE_KEY=CPU -Wno-unknown-pragmas
   echo "== emulated CUDA kernels: built in $((SECONDS - begin)) s"

@@ -1,13 +1,23 @@
 // libXTunerAscend.so: process groups of HCCL, which torch_npu offers as a C++ class and to Python by name.
 //
 // The one file that is compiled with torch_npu's headers; scripts/ascend.sh builds it. Never run on an NPU.
+#include <cstdio>
 #include <torch_npu/csrc/distributed/ProcessGroupHCCL.hpp>
 
-/// This rank's part of a group, on the process's current NPU; the caller owns the result.
-extern "C" c10d::Backend *xtuner_make_hccl_group(c10d::Store *store, int rank, int size, int64_t timeout_ms) {
-  auto options = c10d_npu::ProcessGroupHCCL::Options::create();
-  // The time-out that `create` takes it ignores.
-  options->timeout = options->opTimeout = std::chrono::milliseconds(timeout_ms);
-  auto shared = c10::intrusive_ptr<c10d::Store>::unsafe_reclaim_from_nonowning(store);
-  return c10::make_intrusive<c10d_npu::ProcessGroupHCCL>(shared, rank, size, options).release();
+/// Makes this rank's part of a group, on the process's current NPU; see CTGroupMaker of CTorch's ctorch_plugins.h.
+extern "C" bool xtuner_group_create(void *store, int32_t index, int32_t size, int64_t timeout_ms, const char *,
+                                    void **out, char *message, int64_t capacity) {
+  try {
+    auto options = c10d_npu::ProcessGroupHCCL::Options::create();
+    // The time-out that `create` takes it ignores. The engine's own comes first.
+    options->timeout = options->opTimeout =
+        std::chrono::milliseconds(2 * timeout_ms) + std::chrono::minutes(1);
+    auto base = *static_cast<c10::intrusive_ptr<c10d::Store> *>(store);
+    *out = new c10::intrusive_ptr<c10d::Backend>(
+        c10::make_intrusive<c10d_npu::ProcessGroupHCCL>(base, index, size, options));
+    return true;
+  } catch (const std::exception &error) {
+    std::snprintf(message, static_cast<size_t>(capacity), "%s", error.what());
+    return false;
+  }
 }

@@ -33,6 +33,18 @@ public enum Accelerator {
     }
   }
 
+  /// What a device is called, such as `NVIDIA H200, compute capability 9.0, 139 GiB`; for those that say
+  /// nothing, their kind.
+  public static func model(of device: Device) -> String {
+    guard device.kind == .cuda else { return "\(device.kind)" }
+    let devices = CUDAPlugin(in: programFolder).devices
+    let index = max(Int(device.index), 0)
+    guard devices.indices.contains(index) else { return "\(device.kind)" }
+    let found = devices[index]
+    return
+      "\(found.name), compute capability \(found.computeCapability), \(found.memory >> 30) GiB"
+  }
+
   /// Where this program and its plug-ins lie.
   public static var programFolder: String {
     URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()

@@ -64,7 +64,7 @@ public struct CUDAPlugin: Sendable {
     in folder: String, torchFolder: String? = nil, torchVersion: String = Torch.version,
     driverLibrary: String = "libcuda.so.1"
   ) {
-    path = "\(folder)/libXTunerCUDA.so"
+    path = Self.path(in: folder)
     torchLibrary = "\(torchFolder ?? Torch.libraryFolder)/libtorch_cuda.so"
     var problems: [Problem] = []
     let marker = Self.marker(of: path)
@@ -120,6 +120,9 @@ public struct CUDAPlugin: Sendable {
       }
     }
   }
+
+  /// Where the plug-in of programs in `folder` is.
+  static func path(in folder: String) -> String { "\(folder)/libXTunerCUDA.so" }
 
   // MARK: - The plug-in's file
 

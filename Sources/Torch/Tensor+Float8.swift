@@ -140,20 +140,30 @@ extension Tensor {
   ///
   /// Weights are quantised in blocks, activations and output gradients in rows, and both in columns for
   /// the weight's gradient. On a CPU the operands are read back as float32 and multiplied so.
-  public static func float8Linear(_ x: Tensor, weight: Tensor, bias: Tensor? = nil) -> Tensor {
-    withExtendedLifetime((x, weight, bias)) {
+  /// `quantized` is the weight in blocks: then the elements of `weight` are not read, which may be without
+  /// memory, and only says what the gradient is of.
+  public static func float8Linear(
+    _ x: Tensor, weight: Tensor, quantized: Float8Tensor? = nil, bias: Tensor? = nil
+  ) -> Tensor {
+    withExtendedLifetime((x, weight, quantized, bias)) {
       makeTensor("xtuner::fp8_linear") {
-        ct_fp8_linear(x.handle, weight.handle, bias?.handle, $0)
+        ct_fp8_linear(
+          x.handle, weight.handle, bias?.handle, quantized?.values.handle,
+          quantized?.scales.handle, $0)
       }
     }
   }
 
   /// As ``groupedLinear(weight:offsets:implementation:)`` on bfloat16, with quantised operands like
-  /// ``float8Linear(_:weight:bias:)``; no tile has rows of two experts.
-  public func float8GroupedLinear(weight: Tensor, offsets: Tensor) -> Tensor {
-    withExtendedLifetime((self, weight, offsets)) {
+  /// ``float8Linear(_:weight:quantized:bias:)``; no tile has rows of two experts.
+  public func float8GroupedLinear(
+    weight: Tensor, quantized: Float8Tensor? = nil, offsets: Tensor
+  ) -> Tensor {
+    withExtendedLifetime((self, weight, quantized, offsets)) {
       makeTensor("xtuner::fp8_grouped_linear") {
-        ct_fp8_grouped_linear(handle, weight.handle, offsets.handle, $0)
+        ct_fp8_grouped_linear(
+          handle, weight.handle, offsets.handle, quantized?.values.handle,
+          quantized?.scales.handle, $0)
       }
     }
   }

@@ -17,11 +17,11 @@ void xtuner_cuda_forbid_waiting(bool forbid);
 /// The name of a device, its memory in bytes and its multiprocessors. False where there is none of this index.
 bool xtuner_cuda_device(int32_t index, char *name, int64_t capacity, int64_t *memory, int32_t *processors);
 
-/// Connects this rank, the `index`-th of `size`, to the others of a group over NCCL, on the current device.
-///
-/// `store` is a `c10::intrusive_ptr<c10d::Store> *`; `out` gets a `c10::intrusive_ptr<c10d::Backend> *` of the caller.
-/// An operation that takes longer than `timeout_ms` is aborted, with the group. Returns whether it went well; else
-/// `message` has the cause, cut at `capacity` bytes.
-bool xtuner_cuda_group_create(void *store, int32_t index, int32_t size, int64_t timeout_ms, const char *name,
-                              void **out, char *message, int64_t capacity);
+/// Makes a group over NCCL; see CTGroupMaker of CTorch's ctorch_plugins.h.
+bool xtuner_group_create(void *store, int32_t index, int32_t size, int64_t timeout_ms, const char *name, void **out,
+                         char *message, int64_t capacity);
+
+/// Writes the last operations of all groups over NCCL as JSON. Returns whether it went well; else `message` has the
+/// cause.
+bool xtuner_write_flight_record(const char *path, char *message, int64_t capacity);
 }

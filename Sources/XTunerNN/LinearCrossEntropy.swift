@@ -49,12 +49,14 @@ public struct LinearCrossEntropy: Sendable {
 
   /// Computes the loss of `hiddenTD` (after the final norm) and adds the head's gradient to
   /// `headGradient`, `[V, D]` float32; `product` says what is multiplied with the head.
+  ///
+  /// With `quantizedVD`, the head in blocks, elements of `headVD` are not read.
   public func lossAndGradient(
-    hiddenTD: Tensor, headVD: Tensor, product: Parameter.Product = .compute, targets: Targets,
-    headGradient: Tensor
+    hiddenTD: Tensor, headVD: Tensor, product: Parameter.Product = .compute,
+    quantizedVD: Float8Tensor? = nil, targets: Targets, headGradient: Tensor
   ) -> Result {
     withoutGradients {
-      let head = HeadProducts(headVD, product)
+      let head = HeadProducts(headVD, product, quantizedVD)
       let loss = Tensor.zeros([], dtype: .float32, device: hiddenTD.device)
       let zLossSum = Tensor.zeros([], dtype: .float32, device: hiddenTD.device)
       let gradientTD = hiddenTD.zerosLike(dtype: nil, device: hiddenTD.device)
@@ -77,10 +79,11 @@ public struct LinearCrossEntropy: Sendable {
 
   /// The weighted sum of the negative log-likelihoods, without gradients.
   public func loss(
-    hiddenTD: Tensor, headVD: Tensor, product: Parameter.Product = .compute, targets: Targets
+    hiddenTD: Tensor, headVD: Tensor, product: Parameter.Product = .compute,
+    quantizedVD: Float8Tensor? = nil, targets: Targets
   ) -> Tensor {
     withoutGradients {
-      let head = HeadProducts(headVD, product)
+      let head = HeadProducts(headVD, product, quantizedVD)
       let loss = Tensor.zeros([], dtype: .float32, device: hiddenTD.device)
       forEachChunk(hiddenTD, targets) { hiddenCD, _, tokens, weights in
         let (lossesC, _) = head.logits(hiddenCD).crossEntropy(targets: tokens)

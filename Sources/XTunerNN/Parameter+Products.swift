@@ -8,7 +8,8 @@ extension Parameter {
   public func linear(_ x: Tensor, bias: Parameter? = nil) -> Tensor {
     switch product {
     case .compute: Tensor.linear(x, weight: value, bias: bias?.value)
-    case .float8: Tensor.float8Linear(x, weight: value, bias: bias?.value)
+    case .float8:
+      Tensor.float8Linear(x, weight: value, quantized: quantized, bias: bias?.value)
     }
   }
 
@@ -18,7 +19,8 @@ extension Parameter {
   public func groupedLinear(_ rowsRK: Tensor, offsetsE: Tensor) -> Tensor {
     switch product {
     case .compute: rowsRK.groupedLinear(weight: value, offsets: offsetsE)
-    case .float8: rowsRK.float8GroupedLinear(weight: value, offsets: offsetsE)
+    case .float8:
+      rowsRK.float8GroupedLinear(weight: value, quantized: quantized, offsets: offsetsE)
     }
   }
 }
@@ -29,9 +31,9 @@ struct HeadProducts {
   /// The head, quantised once for all chunks.
   private let quantized: Float8Tensor?
 
-  init(_ headVD: Tensor, _ product: Parameter.Product) {
+  init(_ headVD: Tensor, _ product: Parameter.Product, _ quantizedVD: Float8Tensor?) {
     self.headVD = headVD
-    quantized = product == .float8 ? headVD.quantizedInBlocks() : nil
+    quantized = product == .float8 ? quantizedVD ?? headVD.quantizedInBlocks() : nil
   }
 
   /// `[C, V]`.

@@ -84,8 +84,11 @@ public final class Parameter {
   public var localShape: [Int]
   /// What layers multiply with it.
   ///
-  /// An engine sets it before the first pass.
+  /// An engine sets it before it gives the parameter memory.
   public var product = Product.compute
+  /// The parameter in float8 blocks, where ranks share it so: then ``value`` is without memory, and says
+  /// only what a gradient is of.
+  public var quantized: Float8Tensor?
 
   private var storage: Tensor?
 

@@ -166,11 +166,9 @@ int check(const char *plugin_path, const char *json, bool is_dry) {
     const char *name;
     void (*check)();
   };
-  constexpr Group groups[] = {{"rows", sanitized::check_rows},
-                              {"attention", sanitized::check_attention},
-                              {"products", sanitized::check_products},
-                              {"router", sanitized::check_router},
-                              {"flat", sanitized::check_flat}};
+  constexpr Group groups[] = {{"rows", sanitized::check_rows},         {"attention", sanitized::check_attention},
+                              {"products", sanitized::check_products}, {"router", sanitized::check_router},
+                              {"flat", sanitized::check_flat},         {"fp8 parts", sanitized::check_fp8_parts}};
   for (const auto &group : groups) {
     sanitized::seed(7);
     int64_t before = sanitized::failure_count();

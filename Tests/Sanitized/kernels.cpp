@@ -20,7 +20,7 @@ int main(int count, char **arguments) {
     void (*check)();
   };
   constexpr Group groups[] = {{"rows", check_rows},     {"attention", check_attention}, {"products", check_products},
-                              {"router", check_router}, {"flat", check_flat},
+                              {"router", check_router}, {"flat", check_flat},           {"fp8 parts", check_fp8_parts},
 #ifndef XTUNER_DEVICE_KERNELS
                               {"fp8", check_fp8},       {"arena", check_arena}
 #endif

@@ -68,6 +68,7 @@ void check_rows();
 void check_attention();
 void check_products();
 void check_fp8();
+void check_fp8_parts();
 void check_router();
 void check_flat();
 void check_arena();

@@ -28,10 +28,13 @@ c10::intrusive_ptr<c10d::Store> shared_store(ct_store *store, int64_t timeout_ms
 
 struct ct_group {
   c10::intrusive_ptr<c10d::Backend> value;
+  /// Operations run in the order of a device's streams, for which no thread of the host has to wait.
+  bool is_ordered = false;
 };
 
 struct ct_work {
   c10::intrusive_ptr<c10d::Work> value;
+  bool is_ordered = false;
   std::vector<at::Tensor> tensors;
 
   ct_work() { tensors.reserve(2); }  // references that `keep` returned stay valid

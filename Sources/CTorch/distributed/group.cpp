@@ -11,10 +11,11 @@ namespace {
 /// Issues an operation. libtorch's flight recorder, one for the process, notes a group's first operation
 /// without its lock, so groups of different threads take turns here; operations themselves do not.
 template <typename Body>
-CTStatus issue(ct_work **out, Body &&body) {
+CTStatus issue(const ct_group *group, ct_work **out, Body &&body) {
   return guarded([&] {
     static std::mutex lock;
     auto work = std::make_unique<ct_work>();
+    work->is_ordered = group->is_ordered;
     std::lock_guard<std::mutex> turn(lock);
     work->value = body(*work);
     *out = work.release();
@@ -84,14 +85,14 @@ CTStatus ct_group_create(ct_store *store, const char *prefix, int32_t index, int
 void ct_group_free(ct_group *group) { delete group; }
 
 CTStatus ct_group_all_gather(ct_group *group, ct_tensor *output, ct_tensor *input, ct_work **out) {
-  return issue(out, [&](ct_work &work) {
+  return issue(group, out, [&](ct_work &work) {
     auto &to = work.keep(movable(output->value)), &from = work.keep(movable(input->value));
     return group->value->_allgather_base(to, from);
   });
 }
 
 CTStatus ct_group_all_reduce(ct_group *group, ct_tensor *tensor, bool maximum, ct_work **out) {
-  return issue(out, [&](ct_work &work) {
+  return issue(group, out, [&](ct_work &work) {
     work.keep(tensor->value.detach());
     c10d::AllreduceOptions options;
     options.reduceOp = maximum ? c10d::ReduceOp::MAX : c10d::ReduceOp::SUM;
@@ -101,7 +102,7 @@ CTStatus ct_group_all_reduce(ct_group *group, ct_tensor *tensor, bool maximum, c
 
 CTStatus ct_group_all_to_all(ct_group *group, ct_tensor *output, ct_tensor *input, const int64_t *output_counts,
                              const int64_t *input_counts, size_t count, ct_work **out) {
-  return issue(out, [&](ct_work &work) {
+  return issue(group, out, [&](ct_work &work) {
     auto &to = work.keep(movable(output->value)), &from = work.keep(movable(input->value));
     std::vector<int64_t> to_counts(output_counts, output_counts + count);
     std::vector<int64_t> from_counts(input_counts, input_counts + count);
@@ -110,7 +111,7 @@ CTStatus ct_group_all_to_all(ct_group *group, ct_tensor *output, ct_tensor *inpu
 }
 
 CTStatus ct_group_broadcast(ct_group *group, ct_tensor *tensor, int32_t root, ct_work **out) {
-  return issue(out, [&](ct_work &work) {
+  return issue(group, out, [&](ct_work &work) {
     work.keep(movable(tensor->value));
     c10d::BroadcastOptions options;
     options.rootRank = root;
@@ -120,11 +121,17 @@ CTStatus ct_group_broadcast(ct_group *group, ct_tensor *tensor, int32_t root, ct
 }
 
 CTStatus ct_group_barrier(ct_group *group, ct_work **out) {
-  return issue(out, [&](ct_work &) { return group->value->barrier(); });
+  return issue(group, out, [&](ct_work &) { return group->value->barrier(); });
 }
 
 CTStatus ct_work_wait(ct_work *work, int64_t milliseconds, bool *done) {
   return guarded([&] {
+    if (work->is_ordered) {
+      // To wait with a limit would keep this thread, and NCCL's work takes the limit for its time-out.
+      work->value->synchronize();
+      *done = true;
+      return;
+    }
     try {
       work->value->wait(std::chrono::milliseconds(milliseconds));
       *done = true;
@@ -137,4 +144,11 @@ CTStatus ct_work_wait(ct_work *work, int64_t milliseconds, bool *done) {
 }
 
 bool ct_work_is_done(ct_work *work) { return work->value->isCompleted(); }
+
+CTStatus ct_work_check(ct_work *work) {
+  return guarded([&] {
+    if (work->value->exception()) std::rethrow_exception(work->value->exception());
+  });
+}
+
 void ct_work_free(ct_work *work) { delete work; }

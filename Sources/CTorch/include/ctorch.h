@@ -261,9 +261,21 @@ CTStatus ct_fp8_product(ct_tensor *x, ct_tensor *x_scales, ct_tensor *weight, ct
 CTStatus ct_fp8_weight_gradient(ct_tensor *grad, ct_tensor *grad_scales, ct_tensor *x, ct_tensor *x_scales,
                                 ct_tensor *_Nullable offsets, int32_t dtype, bool reference,
                                 ct_tensor *_Nullable *_Nonnull out);
-/// As ct_linear and ct_grouped_linear on bf16, with all products, those of gradients too, of quantised operands.
-CTStatus ct_fp8_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *_Nullable bias, ct_tensor *_Nullable *_Nonnull out);
-CTStatus ct_fp8_grouped_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *offsets, ct_tensor *_Nullable *_Nonnull out);
+/// As ct_linear and ct_grouped_linear on bf16, with all products, those of gradients too, of quantised operands. With
+/// values and scales, the weight in blocks, elements of the weight are not read; it may be without memory.
+CTStatus ct_fp8_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *_Nullable bias, ct_tensor *_Nullable values,
+                       ct_tensor *_Nullable scales, ct_tensor *_Nullable *_Nonnull out);
+CTStatus ct_fp8_grouped_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *offsets, ct_tensor *_Nullable values,
+                               ct_tensor *_Nullable scales, ct_tensor *_Nullable *_Nonnull out);
+/// Of elements start ..< start + n, x: [n], of matrices [groups, rows, width]: the largest magnitude in each block of
+/// 128 x 128, as float32 bits -> [groups, ceil(rows / 128), ceil(width / 128)] int32, 0 for blocks that x has nothing of.
+CTStatus ct_fp8_part_magnitudes(ct_tensor *x, int64_t start, int64_t groups, int64_t rows, int64_t width,
+                                bool reference, ct_tensor *_Nullable *_Nonnull out);
+/// The scales of blocks with these magnitudes, float32 of the same shape.
+CTStatus ct_fp8_scales(ct_tensor *magnitudes, ct_tensor *_Nullable *_Nonnull out);
+/// values: [n] e4m3 gets the quantised x: [n], by the scales of all blocks of the matrices.
+CTStatus ct_fp8_quantize_part(ct_tensor *values, ct_tensor *x, ct_tensor *scales, int64_t start, int64_t rows,
+                              int64_t width, bool reference);
 
 #pragma clang assume_nonnull end
 #ifdef __cplusplus

@@ -50,10 +50,13 @@ CTStatus ct_group_all_to_all(ct_group *group, ct_tensor *output, ct_tensor *inpu
 CTStatus ct_group_broadcast(ct_group *group, ct_tensor *tensor, int32_t root, ct_work *_Nullable *_Nonnull out);
 CTStatus ct_group_barrier(ct_group *group, ct_work *_Nullable *_Nonnull out);
 
-/// Waits up to `milliseconds`; `done` is false when it is still under way. The operation's error is this one's.
+/// Waits up to `milliseconds`; `done` is false when it is still under way. The operation's error is this one's. Where it
+/// runs on a device, the current stream waits for it and this thread does not: `done` is true at once.
 CTStatus ct_work_wait(ct_work *work, int64_t milliseconds, bool *done);
 /// Whether it ended, well or not.
 bool ct_work_is_done(ct_work *work);
+/// The error of one that has ended, if it has one.
+CTStatus ct_work_check(ct_work *work);
 void ct_work_free(ct_work *work);
 
 // ---- Memory

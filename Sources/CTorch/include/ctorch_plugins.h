@@ -23,15 +23,31 @@ typedef struct CTCudaDevice {
 CTStatus ct_cuda_driver(const char *library, int32_t *version, int32_t *device_count);
 CTStatus ct_cuda_device(const char *library, int32_t index, CTCudaDevice *out);
 
-/// As ct_group_create, over NCCL: for tensors on the current CUDA device. The CUDA plug-in must be open. An operation
-/// that takes longer than `timeout_ms` is aborted, with the group.
-CTStatus ct_group_create_nccl(ct_store *store, const char *prefix, int32_t index, int32_t size, int64_t timeout_ms,
-                              const char *name, ct_group *_Nullable *_Nonnull out);
-/// As ct_group_create, by HCCL on this thread's NPU; `plugin` is the path of libXTunerAscend.so.
-CTStatus ct_group_create_hccl(const char *plugin, ct_store *store, const char *prefix, int32_t index, int32_t size,
-                              int64_t timeout_ms, ct_group *_Nullable *_Nonnull out);
+/// Makes this rank's part of a group on the thread's current device. Both plug-ins have one by the name
+/// `xtuner_group_create`: libXTunerCUDA.so for NCCL, libXTunerAscend.so for HCCL.
+///
+/// `store` is a `c10::intrusive_ptr<c10d::Store> *`; `out` gets a `c10::intrusive_ptr<c10d::Backend> *` of the caller.
+/// Returns whether it went well; else `message` has the cause, cut at `capacity` bytes.
+typedef bool (*CTGroupMaker)(void *store, int32_t index, int32_t size, int64_t timeout_ms, const char *name,
+                             void *_Nullable *_Nonnull out, char *message, int64_t capacity);
+/// A plug-in's function, which is opened for it.
+CTStatus ct_plugin_group_maker(const char *plugin, CTGroupMaker _Nullable *_Nonnull out);
+/// As ct_group_create, by a plug-in. Operations run on the device, in the order of its streams: ct_work_wait makes the
+/// current stream wait, not this thread.
+CTStatus ct_group_create_by(CTGroupMaker maker, ct_store *store, const char *prefix, int32_t index, int32_t size,
+                            int64_t timeout_ms, const char *name, ct_group *_Nullable *_Nonnull out);
 /// Ends operations under way with an error; the group is of no further use.
 CTStatus ct_group_abort(ct_group *group);
+
+typedef struct ct_outcome ct_outcome;  // whether an operation has ended; keeps none of its tensors alive where it can
+CTStatus ct_work_outcome(ct_work *work, ct_outcome *_Nullable *_Nonnull out);
+/// Whether the operation has ended, without waiting. Its error is this one's.
+CTStatus ct_outcome_check(const ct_outcome *outcome, bool *ended);
+void ct_outcome_free(ct_outcome *outcome);
+
+/// Writes what a plug-in's flight recorder has of the last operations to a file; `written` is false where the plug-in has
+/// none.
+CTStatus ct_plugin_write_flight_record(const char *plugin, const char *path, bool *written);
 
 #pragma clang assume_nonnull end
 #ifdef __cplusplus

@@ -37,14 +37,15 @@ Tensor weight_gradient(const Tensor &grad, const Tensor &x, const OptionalTensor
                      at::ScalarType)>("xtuner::fp8_weight_gradient", gv, gs, xv, xs, offsets, dtype);
 }
 
-/// Backward quantises the weight again instead of keeping it quantised: a sharded weight's memory is given back after
-/// forward, and copies of all layers would stay.
+/// Backward quantises a bfloat16 weight again instead of keeping it quantised: copies of all layers would stay. One that
+/// is quantised already, `values` and `scales`, has memory that comes and goes with the weight's.
 struct Fp8Linear : Function<Fp8Linear> {
   static Tensor forward(AutogradContext *ctx, const Tensor &x, const Tensor &weight, const OptionalTensor &bias,
-                        const OptionalTensor &offsets) {
-    ctx->save_for_backward({x, weight, offsets.value_or(Tensor())});
+                        const OptionalTensor &offsets, const OptionalTensor &values, const OptionalTensor &scales) {
+    ctx->save_for_backward({x, values ? Tensor() : weight, offsets.value_or(Tensor()), values.value_or(Tensor()),
+                            scales.value_or(Tensor())});
     ctx->saved_data["has_bias"] = bias.has_value();
-    return product(rows(x), blocks(weight), bias, offsets);
+    return product(rows(x), values ? Fp8Pair(*values, *scales) : blocks(weight), bias, offsets);
   }
   static variable_list backward(AutogradContext *ctx, variable_list grads) {
     auto s = ctx->get_saved_variables();
@@ -52,34 +53,45 @@ struct Fp8Linear : Function<Fp8Linear> {
     auto grad = grads[0].contiguous();
     Tensor dx, dw, db;
     if (ctx->needs_input_grad(0)) {
-      auto [values, scales] = blocks(s[1]);
+      auto [values, scales] = s[3].defined() ? Fp8Pair(s[3], s[4]) : blocks(s[1]);
       dx = product(rows(grad), {values.mT(), scales.mT()}, std::nullopt, offsets);
     }
-    if (ctx->needs_input_grad(1)) dw = weight_gradient(grad, s[0], offsets, s[1].scalar_type());
+    if (ctx->needs_input_grad(1)) dw = weight_gradient(grad, s[0], offsets, at::kBFloat16);
     if (ctx->saved_data["has_bias"].toBool() && ctx->needs_input_grad(2)) db = grad.sum(0);
-    return {dx, dw, db, Tensor()};
+    return {dx, dw, db, Tensor(), Tensor(), Tensor()};
   }
 };
 
-void check(const char *what, const Tensor &x, const Tensor &weight) {
+void check(const char *what, const Tensor &x, const Tensor &weight, const std::optional<Fp8Pair> &quantized) {
   TORCH_CHECK(
       x.scalar_type() == at::kBFloat16 && weight.scalar_type() == at::kBFloat16 && x.size(-1) == weight.size(-1), what,
       ": takes bfloat16, x ", x.scalar_type(), x.sizes(), " with weight ", weight.scalar_type(), weight.sizes());
+  TORCH_CHECK(!quantized || std::get<0>(*quantized).sizes() == weight.sizes(), what, ": a weight of ", weight.sizes(),
+              " with values of ", std::get<0>(*quantized).sizes());
+}
+
+Tensor apply(const Tensor &x, const Tensor &weight, const OptionalTensor &bias, const OptionalTensor &offsets,
+             const std::optional<Fp8Pair> &quantized) {
+  OptionalTensor values, scales;
+  if (quantized) std::tie(values, scales) = *quantized;
+  return Fp8Linear::apply(x, weight, bias, offsets, values, scales);
 }
 
 }  // namespace
 
-Tensor fp8_linear(const Tensor &x, const Tensor &weight, const OptionalTensor &bias) {
-  check("fp8_linear", x, weight);
-  if (x.dim() == 2) return Fp8Linear::apply(x, weight, bias, OptionalTensor());
+Tensor fp8_linear(const Tensor &x, const Tensor &weight, const OptionalTensor &bias,
+                  const std::optional<Fp8Pair> &quantized) {
+  check("fp8_linear", x, weight, quantized);
+  if (x.dim() == 2) return apply(x, weight, bias, OptionalTensor(), quantized);
   auto shape = x.sizes().vec();
   shape.back() = weight.size(0);
-  return Fp8Linear::apply(x.reshape({-1, x.size(-1)}), weight, bias, OptionalTensor()).view(shape);
+  return apply(x.reshape({-1, x.size(-1)}), weight, bias, OptionalTensor(), quantized).view(shape);
 }
 
-Tensor fp8_grouped_linear(const Tensor &x, const Tensor &weight, const Tensor &offsets) {
-  check("fp8_grouped_linear", x, weight);
-  return Fp8Linear::apply(x, weight, OptionalTensor(), OptionalTensor(offsets));
+Tensor fp8_grouped_linear(const Tensor &x, const Tensor &weight, const Tensor &offsets,
+                          const std::optional<Fp8Pair> &quantized) {
+  check("fp8_grouped_linear", x, weight, quantized);
+  return apply(x, weight, OptionalTensor(), OptionalTensor(offsets), quantized);
 }
 
 }  // namespace xtuner

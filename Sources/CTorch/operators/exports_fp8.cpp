@@ -1,7 +1,7 @@
 // The C functions of the float8 operators.
 #include "../bridge.h"
 #include "dispatch.h"
-#include "fp8.h"
+#include "fp8_parts.h"
 
 namespace {
 
@@ -13,6 +13,11 @@ void take(const xtuner::Fp8Pair &pair, ct_tensor **out_values, ct_tensor **out_s
 using Pair = xtuner::Fp8Pair;
 using at::Tensor;
 using OptionalTensor = std::optional<at::Tensor>;
+
+std::optional<Pair> to_optional_pair(ct_tensor *values, ct_tensor *scales) {
+  TORCH_CHECK((values == nullptr) == (scales == nullptr), "float8 values and their scales come together");
+  return values ? std::optional<Pair>(Pair(values->value, scales->value)) : std::nullopt;
+}
 
 }  // namespace
 
@@ -86,10 +91,44 @@ CTStatus ct_fp8_weight_gradient(ct_tensor *grad, ct_tensor *grad_scales, ct_tens
   });
 }
 
-CTStatus ct_fp8_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *bias, ct_tensor **out) {
-  return guarded([&] { *out = new ct_tensor{xtuner::fp8_linear(x->value, weight->value, to_optional_tensor(bias))}; });
+CTStatus ct_fp8_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *bias, ct_tensor *values, ct_tensor *scales,
+                       ct_tensor **out) {
+  return guarded([&] {
+    *out = new ct_tensor{
+        xtuner::fp8_linear(x->value, weight->value, to_optional_tensor(bias), to_optional_pair(values, scales))};
+  });
 }
 
-CTStatus ct_fp8_grouped_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *offsets, ct_tensor **out) {
-  return guarded([&] { *out = new ct_tensor{xtuner::fp8_grouped_linear(x->value, weight->value, offsets->value)}; });
+CTStatus ct_fp8_grouped_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *offsets, ct_tensor *values,
+                               ct_tensor *scales, ct_tensor **out) {
+  return guarded([&] {
+    *out = new ct_tensor{
+        xtuner::fp8_grouped_linear(x->value, weight->value, offsets->value, to_optional_pair(values, scales))};
+  });
+}
+
+CTStatus ct_fp8_part_magnitudes(ct_tensor *x, int64_t start, int64_t groups, int64_t rows, int64_t width,
+                                bool reference, ct_tensor **out) {
+  return guarded([&] {
+    *out = new ct_tensor{reference ? xtuner::reference::fp8_part_magnitudes(x->value, start, groups, rows, width)
+                                   : xtuner::call<Tensor(const Tensor &, int64_t, int64_t, int64_t, int64_t)>(
+                                         "xtuner::fp8_part_magnitudes", x->value, start, groups, rows, width)};
+  });
+}
+
+CTStatus ct_fp8_scales(ct_tensor *magnitudes, ct_tensor **out) {
+  return guarded([&] { *out = new ct_tensor{xtuner::fp8_scales(magnitudes->value)}; });
+}
+
+CTStatus ct_fp8_quantize_part(ct_tensor *values, ct_tensor *x, ct_tensor *scales, int64_t start, int64_t rows,
+                              int64_t width, bool reference) {
+  return guarded([&] {
+    if (reference) {
+      xtuner::fp8_check_part("fp8_quantize_part", values->value, x->value, scales->value, start, rows, width);
+      values->value.copy_(xtuner::reference::fp8_quantize_part(x->value, scales->value, start, rows, width));
+    } else {
+      xtuner::call<void(Tensor &, const Tensor &, const Tensor &, int64_t, int64_t, int64_t)>(
+          "xtuner::fp8_quantize_part_", values->value, x->value, scales->value, start, rows, width);
+    }
+  });
 }

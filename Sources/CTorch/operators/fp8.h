@@ -50,8 +50,11 @@ at::Tensor fp8_weight_gradient(const at::Tensor &grad, const at::Tensor &grad_sc
                                at::ScalarType dtype);
 }  // namespace reference
 
-// Differentiable: the three products of a linear layer with quantised operands.
-at::Tensor fp8_linear(const at::Tensor &x, const at::Tensor &weight, const std::optional<at::Tensor> &bias);
-at::Tensor fp8_grouped_linear(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &offsets);
+// Differentiable: the three products of a linear layer with quantised operands. With `quantized`, the weight in blocks,
+// the weight's elements are not read: it may be without memory, and says only what the gradient belongs to.
+at::Tensor fp8_linear(const at::Tensor &x, const at::Tensor &weight, const std::optional<at::Tensor> &bias,
+                      const std::optional<Fp8Pair> &quantized = std::nullopt);
+at::Tensor fp8_grouped_linear(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &offsets,
+                              const std::optional<Fp8Pair> &quantized = std::nullopt);
 
 }  // namespace xtuner

@@ -117,3 +117,52 @@ void dequantize_rows(const uint8_t *values, const float *numbers, const float *s
       });
     }
 }
+
+/// The pieces of the blocks of one band that lie in elements start ..< start + count of row-major matrices of
+/// rows x width, one matrix after another; bands count through all matrices. `body` gets where a piece starts in the
+/// part, its tile and its length.
+template <typename Body>
+XTUNER_INLINE void each_piece_of_band(int64_t band, int64_t start, int64_t count, int64_t rows, int64_t width,
+                                      Body &&body) {
+  int64_t bands = (rows + kFp8Tile - 1) / kFp8Tile, matrix = band / bands, first_row = band % bands * kFp8Tile;
+  int64_t first = (matrix * rows + first_row) * width;
+  int64_t end = std::min(first + std::min(kFp8Tile, rows - first_row) * width, start + count);
+  for (int64_t i = std::max(first, start); i < end;) {
+    int64_t column = (i - first) % width;
+    int64_t length = std::min({end - i, kFp8Tile - column % kFp8Tile, width - column});
+    body(i - start, column / kFp8Tile, length);
+    i += length;
+  }
+}
+
+/// Bands begin ..< end: the largest magnitude, as bits, of what a part of a tensor has of each of their blocks.
+template <typename Element>
+void part_magnitudes(const Element *x, uint32_t *largest, int64_t start, int64_t count, int64_t rows, int64_t width,
+                     int64_t begin, int64_t end) {
+  int64_t tiles = (width + kFp8Tile - 1) / kFp8Tile;
+  for (int64_t band = begin; band < end; ++band) {
+    uint32_t *to = largest + band * tiles;
+    std::fill(to, to + tiles, 0u);
+    each_piece_of_band(band, start, count, rows, width, [&](int64_t place, int64_t tile, int64_t length) {
+      UInt32s found = 0u;
+      each_vector<16>(length, [&](int64_t i, auto lanes) {
+        found = __builtin_elementwise_max(found, magnitudes(load(x + place + i, lanes)));
+      });
+      to[tile] = std::max(to[tile], largest_of(found));
+    });
+  }
+}
+
+/// Bands begin ..< end of a part of a tensor, by the scales of whole blocks.
+template <typename Element>
+void quantize_part(const Element *x, uint8_t *values, const float *scales, int64_t start, int64_t count, int64_t rows,
+                   int64_t width, int64_t begin, int64_t end) {
+  int64_t tiles = (width + kFp8Tile - 1) / kFp8Tile;
+  for (int64_t band = begin; band < end; ++band)
+    each_piece_of_band(band, start, count, rows, width, [&](int64_t place, int64_t tile, int64_t length) {
+      float inverse = 1.0f / scales[band * tiles + tile];
+      each_vector<16>(length, [&](int64_t i, auto lanes) {
+        store_bytes(values + place + i, to_e4m3(load(x + place + i, lanes) * inverse), lanes);
+      });
+    });
+}

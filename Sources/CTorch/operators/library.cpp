@@ -62,4 +62,6 @@ TORCH_LIBRARY(xtuner, m) {
   m.def(
       "fp8_weight_gradient(Tensor grad, Tensor grad_scales, Tensor x, Tensor x_scales, Tensor? offsets, "
       "ScalarType dtype) -> Tensor");
+  m.def("fp8_part_magnitudes(Tensor x, int start, int groups, int rows, int width) -> Tensor");
+  m.def("fp8_quantize_part_(Tensor(a!) values, Tensor x, Tensor scales, int start, int rows, int width) -> ()");
 }

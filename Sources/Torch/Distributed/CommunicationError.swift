@@ -25,7 +25,7 @@ public struct CommunicationError: Error, Sendable, CustomStringConvertible {
   /// Global ranks that did not take part, ascending; empty where they are not known.
   public let missingRanks: [Int]
   /// A sentence for people that names all of it.
-  public let message: String
+  public internal(set) var message: String
 
   /// The message.
   public var description: String { message }

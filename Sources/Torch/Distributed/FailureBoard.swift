@@ -106,10 +106,7 @@ final class FailureBoard: Sendable {
     -> [Int]
   {
     let deadline = ContinuousClock.now + Self.grace
-    try store.set(key("failed", index), Array("\(operation.number)".utf8))
-    if try !store.contains("\(prefix)/failed") {
-      try store.set("\(prefix)/failed", Array(cause.utf8))
-    }
+    try say("\(operation.number)", cause)
     var silent = try stillSilent(of: (0..<size).filter { $0 != index })
     while !silent.isEmpty && ContinuousClock.now < deadline {
       Thread.sleep(forTimeInterval: 0.05)
@@ -123,6 +120,18 @@ final class FailureBoard: Sendable {
       }
     }
     return silent
+  }
+
+  /// Says that this rank is there and gives up, without asking who else is; nobody waits for that.
+  func tell(cause: String) {
+    Thread.detachNewThread { try? self.say("none", cause) }
+  }
+
+  private func say(_ operation: String, _ cause: String) throws(CommunicationError) {
+    try store.set(key("failed", index), Array(operation.utf8))
+    if try !store.contains("\(prefix)/failed") {
+      try store.set("\(prefix)/failed", Array(cause.utf8))
+    }
   }
 
   private func stillSilent(of places: [Int]) throws(CommunicationError) -> [Int] {

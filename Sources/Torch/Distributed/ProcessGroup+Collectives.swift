@@ -27,6 +27,7 @@ extension ProcessGroup {
       output.elementCount == size * count && output.dtype == input.dtype,
       "all-gather of \(label): \(size) times \(input) into \(output)")
     guard count > 0, size > 1 else { return try copy("all-gather", label, into: output, input) }
+    gatheredByteCount += output.byteCount
     let landing = landing(for: output)
     return try issue("all-gather", label, landing.flat, staged(input), finish: landing.finish) {
       ct_group_all_gather($0, $1[0], $1[1], $2)
@@ -136,7 +137,7 @@ extension ProcessGroup {
   /// Waits until all ranks are here, and until this rank's earlier operations have ended.
   public func barrier(label: String) throws(CommunicationError) {
     guard size > 1 else { return }
-    try issue("barrier", label) { ct_group_barrier($0, $2) }.wait()
+    try issue("barrier", label) { ct_group_barrier($0, $2) }.wait(onHost: true)
   }
 
   /// Every rank's values, in the order of places.
@@ -146,7 +147,8 @@ extension ProcessGroup {
     _ values: [Double], label: String
   ) throws(CommunicationError) -> [[Double]] {
     let all = Tensor.empty([size * values.count], dtype: .float64, device: device)
-    try allGather(into: all, from: Tensor(values, device: device), label: label).wait()
+    try allGather(into: all, from: Tensor(values, device: device), label: label)
+      .wait(onHost: true)
     let elements = all.elements(as: Double.self)
     return (0..<size).map { Array(elements[$0 * values.count..<($0 + 1) * values.count]) }
   }

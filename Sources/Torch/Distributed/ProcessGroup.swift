@@ -24,12 +24,23 @@ public final class ProcessGroup {
   /// For tests and demonstrations: no operation is seen as done before it was issued this long ago.
   public var simulatedLatency: Duration = .zero
 
-  let timeout: Duration
   /// Nil in a group of one.
-  private let handle: OpaquePointer?
-  private let board: FailureBoard?
+  private let handle: GroupHandle?
+  private let report: FailureReport?
+  /// Who looks after operations that run on a device; nil where this rank waits for them itself.
+  private let watch: GroupWatch?
   private(set) var operationCount = 0
-  private(set) var firstFailure: CommunicationError?
+  /// Bytes that all-gathers have brought together so far, the own parts with them.
+  package internal(set) var gatheredByteCount = 0
+  private var ownFailure: CommunicationError?
+  var firstFailure: CommunicationError? { ownFailure ?? watch?.failure }
+
+  /// Who moves a group's tensors.
+  enum Transport {
+    case gloo
+    /// A plug-in for a device, which orders operations by its streams.
+    case plugin(CTGroupMaker, String)
+  }
 
   /// Connects this rank to the others of the group, who do the same; waits for them.
   ///
@@ -41,9 +52,34 @@ public final class ProcessGroup {
   ///   - timeout: How long to wait for the others, here and in every operation.
   ///   - device: What this rank computes on. A group of GPUs is NCCL's, one of NPUs is HCCL's where the
   ///     plug-in for it is there; all others are Gloo's.
+  ///   - companions: This rank's groups that end with this one, where a device orders operations.
   /// - Throws: `.timeout` with the ranks that did not come.
-  public init(
-    name: String, ranks: [Int], rank: Int, store: Store, timeout: Duration, device: Device = .cpu
+  public convenience init(
+    name: String, ranks: [Int], rank: Int, store: Store, timeout: Duration, device: Device = .cpu,
+    companions: DeviceGroups = DeviceGroups()
+  ) throws(CommunicationError) {
+    let plugin: String? =
+      switch device.kind {
+      case .cpu: nil
+      case .cuda: CUDAPlugin.path(in: Accelerator.programFolder)
+      case .privateUse: Ascend.groupPlugin
+      }
+    var transport = Transport.gloo
+    if let plugin, ranks.count > 1 {
+      var maker: CTGroupMaker?
+      guard ct_plugin_group_maker(plugin, &maker) == .OK, let maker else {
+        throw Self.cannotConnect(name, ranks, cause: String(cString: ct_last_error()))
+      }
+      transport = .plugin(maker, plugin)
+    }
+    try self.init(
+      name: name, ranks: ranks, rank: rank, store: store, timeout: timeout,
+      device: plugin == nil ? .cpu : device, transport: transport, companions: companions)
+  }
+
+  init(
+    name: String, ranks: [Int], rank: Int, store: Store, timeout: Duration, device: Device,
+    transport: Transport, companions: DeviceGroups
   ) throws(CommunicationError) {
     precondition(
       zip(ranks, ranks.dropFirst()).allSatisfy { $0 < $1 }, "ranks must ascend, are \(ranks)")
@@ -53,42 +89,37 @@ public final class ProcessGroup {
     self.name = name
     self.ranks = ranks
     self.index = index
-    self.timeout = timeout
-    let plugin = device.kind == .privateUse ? Ascend.groupPlugin : nil
-    self.device = plugin == nil && device.kind != .cuda ? .cpu : device
+    self.device = device
     guard ranks.count > 1 else {
-      handle = nil
-      board = nil
+      (handle, report, watch) = (nil, nil, nil)
       return
     }
     let board = try FailureBoard.join(name: name, ranks: ranks, index: index, store, timeout)
-    self.board = board
+    var report = FailureReport(name: name, ranks: ranks, timeout: timeout, board: board)
+    if case .plugin = transport { report.quotesCause = true }
+    self.report = report
     var handle: OpaquePointer?
-    let (place, count) = (Int32(index), Int32(ranks.count))
+    let (place, count, limit) = (Int32(index), Int32(ranks.count), timeout.wholeMilliseconds)
+    let prefix = "\(store.prefix)\(board.prefix)"
     let status = board.store.withHandle {
-      if let plugin {
-        return ct_group_create_hccl(
-          plugin, $0, "\(store.prefix)\(board.prefix)/hccl", place, count,
-          timeout.wholeMilliseconds, &handle)
+      switch transport {
+      case .gloo:
+        ct_group_create(
+          $0, "\(prefix)/gloo", place, count, limit, Self.isLoopback(store.host), &handle)
+      case .plugin(let maker, _):
+        ct_group_create_by(maker, $0, "\(prefix)/device", place, count, limit, name, &handle)
       }
-      if device.kind == .cuda {
-        return ct_group_create_nccl(
-          $0, "\(store.prefix)\(board.prefix)/nccl", place, count, timeout.wholeMilliseconds, name,
-          &handle)
-      }
-      return ct_group_create(
-        $0, "\(store.prefix)\(board.prefix)/gloo", place, count,
-        timeout.wholeMilliseconds, Self.isLoopback(store.host), &handle)
     }
     guard status == .OK, let handle else {
-      throw CommunicationError(
-        code: .failed, operation: "connect", label: "", group: name, missingRanks: [],
-        message: """
-          group \(name) (\(named(ranks: ranks))) could not connect its ranks: \
-          \(lastCommunicationCause())
-          """)
+      throw Self.cannotConnect(name, ranks, cause: lastCommunicationCause())
     }
-    self.handle = handle
+    let own = GroupHandle(handle)
+    self.handle = own
+    if case .plugin(_, let plugin) = transport {
+      watch = GroupWatch(own, report, companions, plugin: plugin)
+    } else {
+      watch = nil
+    }
     // A rank that connected and went again at once would cut off one that is still connecting.
     try barrier(label: "")
   }
@@ -98,9 +129,7 @@ public final class ProcessGroup {
     ranks = [rank]
     device = .cpu
     index = 0
-    timeout = .zero
-    handle = nil
-    board = nil
+    (handle, report, watch) = (nil, nil, nil)
   }
 
   /// A group of one, without connections.
@@ -109,11 +138,16 @@ public final class ProcessGroup {
   }
 
   deinit {
-    guard let handle else { return }
-    guard firstFailure != nil else { return ct_group_free(handle) }
-    // Freeing waits for operations under way, and those of a broken group end with their time-outs.
-    nonisolated(unsafe) let broken = handle
-    Thread.detachNewThread { ct_group_free(broken) }
+    if ownFailure != nil { handle?.markBroken() }
+    watch?.close()
+  }
+
+  private static func cannotConnect(
+    _ name: String, _ ranks: [Int], cause: String
+  ) -> CommunicationError {
+    CommunicationError(
+      code: .failed, operation: "connect", label: "", group: name, missingRanks: [],
+      message: "group \(name) (\(named(ranks: ranks))) could not connect its ranks: \(cause)")
   }
 
   private static func isLoopback(_ host: String) -> Bool {
@@ -135,14 +169,15 @@ public final class ProcessGroup {
     let operation = Operation(name: name, label: label, number: operationCount, issued: .now)
     guard let handle else { return Work(operation, of: self, handle: nil, finish: finish) }
     var work: OpaquePointer?
-    let status = withExtendedLifetime(tensors) { body(handle, tensors.map(\.handle), &work) }
+    let status = withExtendedLifetime(tensors) { body(handle.raw, tensors.map(\.handle), &work) }
     guard status == .OK, let work else {
       throw fail(operation, cause: lastCommunicationCause())
     }
+    watch?.follow(operation, work)
     return Work(operation, of: self, handle: work, finish: finish)
   }
 
-  /// Waits until `work` has ended on this rank.
+  /// Waits until `work` has ended on this rank, or makes the device's stream wait.
   func wait(for operation: Operation, _ work: OpaquePointer) throws(CommunicationError) {
     var storeFailures = 0
     while true {
@@ -151,9 +186,11 @@ public final class ProcessGroup {
       if ct_work_wait(work, patience, &isDone) != .OK {
         throw fail(operation, cause: lastCommunicationCause())
       }
-      if isDone { return }
+      if isDone && watch == nil { return }
+      // On a device nothing has ended yet, and where it never will the watch knows.
       if let firstFailure { throw firstFailure }
-      guard let board else { continue }
+      if isDone { return }
+      guard let board = report?.board else { continue }
       // A rank that gave up will not answer; and without the store nobody could say that one did.
       do throws(CommunicationError) {
         if let cause = try board.othersFailure() { throw fail(operation, cause: cause) }
@@ -166,39 +203,23 @@ public final class ProcessGroup {
     }
   }
 
+  /// Waits on this thread where `wait` makes a stream wait; the time-out is the watch's.
+  func waitOnHost(for operation: Operation, _ work: OpaquePointer) throws(CommunicationError) {
+    guard watch != nil else { return }
+    while !ct_work_is_done(work) {
+      if let firstFailure { throw firstFailure }
+      Thread.sleep(forTimeInterval: 0.0001)
+    }
+    if ct_work_check(work) != .OK { throw fail(operation, cause: lastCommunicationCause()) }
+    if let firstFailure { throw firstFailure }
+  }
+
   private func fail(_ operation: Operation, cause: String) -> CommunicationError {
     if let firstFailure { return firstFailure }
-    let elapsed = operation.issued.duration(to: .now)
-    let silence = board?.report(operation, cause: cause) ?? .nobody
-    let start = """
-      \(operation.description) in group \(name) (\(named(ranks: ranks))) failed after \
-      \(elapsed.inSeconds):
-      """
-    let code: CommunicationError.Code
-    var missing: [Int] = []
-    let message: String
-    switch silence {
-    case .places(let places):
-      missing = places.map { ranks[$0] }
-      code = elapsed >= timeout ? .timeout : .peerLost
-      let whose = missing.count == 1 ? "its log" : "their logs"
-      message = """
-        \(start) \(named(ranks: missing)) did not take part; look at \(whose) for the first error
-        """
-    case .nobody:
-      code = elapsed >= timeout ? .timeout : .failed
-      message = "\(start) \(cause)"
-    case .storeIsGone:
-      code = .peerLost
-      message = """
-        \(start) the process that hosts the store is gone or stands still, so ranks cannot say \
-        who is missing; look at the log of rank 0 or of the launcher (\(cause))
-        """
-    }
-    let failure = CommunicationError(
-      code: code, operation: operation.name, label: operation.label, group: name,
-      missingRanks: missing, message: message)
-    firstFailure = failure
+    guard let report else { preconditionFailure("a group of one has nobody to lose") }
+    if let watch { return watch.fail(operation, cause: cause) }
+    let failure = report.failure(of: operation, cause: cause)
+    ownFailure = failure
     return failure
   }
 }

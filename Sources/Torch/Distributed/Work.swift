@@ -40,9 +40,13 @@ public final class Work {
   /// Waits until the operation has ended on this rank; later calls return at once.
   ///
   /// - Throws: `.timeout` or `.peerLost` with the ranks that did not take part.
-  public func wait() throws(CommunicationError) {
+  ///
+  /// Where operations run on a device, its current stream waits and this thread does not, unless `onHost` asks for it;
+  /// a failure then shows in a later operation, or where values are read: ``ProcessGroup/gatherValues(_:label:)``.
+  public func wait(onHost: Bool = false) throws(CommunicationError) {
     if let handle {
       try group.wait(for: operation, handle)
+      if onHost { try group.waitOnHost(for: operation, handle) }
       ct_work_free(handle)
       self.handle = nil
     }

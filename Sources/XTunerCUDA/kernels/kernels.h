@@ -122,4 +122,15 @@ constexpr int64_t kSinkTokens = 64;
 void sink_gradients(Element element, HeadRows grad, HeadRows out, const float *sinks, const float *logsumexp,
                     float *partial, int64_t tokens, int64_t heads, int64_t width, cudaStream_t stream);
 
+// ---- fp8_parts.cu
+/// Elements start ..< start + count of `groups` matrices of rows x width.
+struct FlatPart {
+  int64_t start, count, groups, rows, width;
+};
+/// The largest magnitude, as bits, of what the part has of each block of 128 x 128.
+void fp8_part_magnitudes(Element element, const void *x, int32_t *largest, FlatPart part, cudaStream_t stream);
+/// The part's elements as e4m3, by the scales of all blocks.
+void fp8_quantize_part(Element element, const void *x, void *values, const float *scales, FlatPart part,
+                       cudaStream_t stream);
+
 }  // namespace xtuner::cuda

@@ -13,16 +13,19 @@ public final class ModelUnits {
   private let unitOf: [ObjectIdentifier: FlatUnit]
 
   /// Takes memory for this rank's part of all parameters of `model`.
+  ///
+  /// Matrices that are multiplied as float8 have units of their own, and unless `gathersFloat8` is false
+  /// they travel as float8.
   public init(
     _ model: CausalLanguageModel, computeDType: DType, purpose: FlatUnit.Purpose,
-    mesh: ProcessMesh = ProcessMesh(),
+    mesh: ProcessMesh = ProcessMesh(), gathersFloat8: Bool = true,
     decays: (Parameter) -> Bool = { $0.kind == .matrix || $0.kind == .embedding }
   ) {
     let pool = BufferPool(device: mesh.device)
     func block(_ name: String, _ parameters: [Parameter]) -> UnitGroup {
       UnitGroup(
         name: name, parameters: parameters, computeDType: computeDType, purpose: purpose,
-        mesh: mesh, pool: pool, decays: decays)
+        mesh: mesh, pool: pool, gathersFloat8: gathersFloat8, decays: decays)
     }
     self.mesh = mesh
     self.pool = pool
@@ -92,6 +95,11 @@ public final class ModelUnits {
   public func publish() {
     for unit in all { unit.publish() }
   }
+
+  /// Quantises what is gathered as float8; nothing where nothing is.
+  ///
+  /// Needed after weights have changed, before they are gathered. All ranks take part.
+  public func quantize() throws(CommunicationError) { try all.quantize() }
 
   /// Draws first weights; a function of the seed and names alone.
   public func initialize(seed: UInt64) {

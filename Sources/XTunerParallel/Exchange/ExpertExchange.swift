@@ -95,7 +95,7 @@ public final class ExpertExchange {
     try group.allToAll(
       into: received, from: Tensor(sentCounts.map(Int64.init)), outputCounts: splits,
       inputCounts: splits, label: "\(label) counts"
-    ).wait()
+    ).wait(onHost: true)
     let table = received.integers().map(Int.init)
     let sentRows = (0..<group.size).map { place in
       sentCounts[place * share..<(place + 1) * share].reduce(0, +)

@@ -26,13 +26,17 @@ public final class ProcessMesh {
 
   /// Connects the groups of `layout`; every rank makes its mesh at the same time.
   ///
+  /// - Parameter flightRecordPath: Where the last operations on the device are written when one fails.
   /// - Throws: `CommunicationError` where a rank does not come within the time-out.
   public init(
-    _ layout: ParallelLayout, rank: Int, store: Store, timeout: Duration, device: Device = .cpu
+    _ layout: ParallelLayout, rank: Int, store: Store, timeout: Duration, device: Device = .cpu,
+    flightRecordPath: String? = nil
   ) throws(CommunicationError) {
+    let companions = DeviceGroups(flightRecordPath: flightRecordPath)
     func group(_ name: String, _ ranks: [Int]) throws(CommunicationError) -> ProcessGroup {
       try ProcessGroup(
-        name: name, ranks: ranks, rank: rank, store: store, timeout: timeout, device: device)
+        name: name, ranks: ranks, rank: rank, store: store, timeout: timeout, device: device,
+        companions: companions)
     }
     self.device = device
     self.layout = layout

@@ -12,6 +12,8 @@ public import XTunerNN
 /// The whole unit has memory only between `gather()` and `release()`, and the views stay the same
 /// objects, so that a graph recorded before a release is valid after the next gather. In a group of
 /// one rank the whole is the part, nothing is copied, and it is always there.
+///
+/// Matrices that are multiplied as float8 may travel so: see `Float8Weights`.
 public final class FlatUnit {
   /// What the memory is for.
   public enum Purpose: Sendable {
@@ -63,6 +65,8 @@ public final class FlatUnit {
 
   /// The whole unit, with memory only while it is gathered.
   let whole: Tensor
+  /// What travels instead of the compute copy; nil where that does.
+  let float8: Float8Weights?
   let wholeGradient: Tensor?
   let pool: BufferPool
   var gathered: (buffer: Tensor, work: Work?)?
@@ -95,6 +99,8 @@ public final class FlatUnit {
   ///   - replicas: The ranks that have the same part.
   ///   - device: Where the unit lives.
   ///   - pool: Where the memory of gathered units comes from; a pool of the same device.
+  ///   - gathersFloat8: Whether the parameters, all of them matrices, are gathered as float8 where
+  ///     ranks share them.
   ///   - slice: Which part of a parameter is in this unit at all.
   ///   - decays: Whether weight decay applies to a parameter.
   public init(
@@ -103,6 +109,7 @@ public final class FlatUnit {
     replicas: ProcessGroup = .single(name: "replicate"),
     device: Device = .cpu,
     pool: BufferPool? = nil,
+    gathersFloat8: Bool = false,
     slice: (Parameter) -> ParameterSlice = { ParameterSlice(whole: $0.shape) },
     decays: (Parameter) -> Bool = { $0.kind == .matrix }
   ) {
@@ -131,7 +138,8 @@ public final class FlatUnit {
     self.decayedCount = decayedCount
     self.hasGradient = Array(repeating: false, count: slots.count)
     self.soleGradients = Array(repeating: nil, count: slots.count)
-    self.shardRange = group.index * share..<(group.index + 1) * share
+    let shardRange = group.index * share..<(group.index + 1) * share
+    self.shardRange = shardRange
     let keepsMaster = purpose == .training || computeDType == .float32
     let master = keepsMaster ? Tensor.zeros([share], dtype: .float32, device: device) : nil
     self.master = master
@@ -147,8 +155,12 @@ public final class FlatUnit {
     self.wholeGradient =
       isSharded
       ? Tensor.detachedStorage(count: elementCount, dtype: .float32, device: device) : nil
+    self.float8 =
+      isSharded && gathersFloat8
+      ? Float8Weights(slots, elementCount: elementCount, own: shardRange, device: device) : nil
     for (index, slot) in slots.enumerated() {
       indices[ObjectIdentifier(slot.parameter)] = index
+      slot.parameter.quantized = float8?.parameters[index]
       slot.parameter.value = view(whole, slot).leaf()
     }
   }

@@ -3,8 +3,9 @@ public import XTunerNN
 
 /// The units of one block: what is gathered before the block runs and reduced after it.
 ///
-/// A block has up to three: its dense parameters in the compute type, those that stay float32
-/// (routers), and its experts, which are spread over other ranks.
+/// A block has its dense parameters in the compute type, those that stay float32 (routers), and its
+/// experts, which are spread over other ranks. Matrices that are multiplied as float8 are apart, since
+/// they travel in another type.
 public final class UnitGroup {
   /// The block's name.
   public let name: String
@@ -15,7 +16,7 @@ public final class UnitGroup {
   /// Takes memory for the own parts of `parameters`.
   public init(
     name: String, parameters: [Parameter], computeDType: DType, purpose: FlatUnit.Purpose,
-    mesh: ProcessMesh, pool: BufferPool, decays: (Parameter) -> Bool
+    mesh: ProcessMesh, pool: BufferPool, gathersFloat8: Bool = true, decays: (Parameter) -> Bool
   ) {
     self.name = name
     let experts = parameters.filter { $0.role == .expert }
@@ -25,28 +26,32 @@ public final class UnitGroup {
     let dense = parameters.filter { parameter in
       parameter.role != .expert && !full.contains { $0 === parameter }
     }
-    func unit(
+    var units: [FlatUnit] = []
+    /// Makes one unit of the parameters, or two where some but not all are multiplied as float8.
+    func add(
       _ name: String, _ parameters: [Parameter], _ dtype: DType, _ group: ProcessGroup,
       _ slice: (Parameter) -> ParameterSlice
-    ) -> FlatUnit {
-      FlatUnit(
-        name: name, parameters: parameters, computeDType: dtype, purpose: purpose, group: group,
-        replicas: mesh.replicate, device: mesh.device, pool: pool, slice: slice, decays: decays)
+    ) {
+      let (float8, others) = (
+        parameters.filter(\.travelsAsFloat8), parameters.filter { !$0.travelsAsFloat8 }
+      )
+      for (name, parameters) in [(name, others), ("\(name).float8", float8)]
+      where !parameters.isEmpty {
+        units.append(
+          FlatUnit(
+            name: name, parameters: parameters, computeDType: dtype, purpose: purpose,
+            group: group, replicas: mesh.replicate, device: mesh.device, pool: pool,
+            gathersFloat8: gathersFloat8 && parameters[0].travelsAsFloat8, slice: slice,
+            decays: decays))
+      }
     }
     let whole = { (parameter: Parameter) in ParameterSlice(whole: parameter.shape) }
-    var units: [FlatUnit] = []
-    if !dense.isEmpty { units.append(unit(name, dense, computeDType, mesh.shard, whole)) }
-    if !full.isEmpty {
-      units.append(unit("\(name).float32", full, .float32, mesh.shard, whole))
-    }
-    if !experts.isEmpty {
-      units.append(
-        unit("\(name).experts", experts, computeDType, mesh.expertShard) { parameter in
-          ParameterSlice(
-            expertParameter: parameter, expert: mesh.expertIndex,
-            expertDegree: mesh.layout.expert, tensor: mesh.expertTensorIndex,
-            tensorDegree: mesh.layout.expertTensor)
-        })
+    add(name, dense, computeDType, mesh.shard, whole)
+    add("\(name).float32", full, .float32, mesh.shard, whole)
+    add("\(name).experts", experts, computeDType, mesh.expertShard) { parameter in
+      ParameterSlice(
+        expertParameter: parameter, expert: mesh.expertIndex, expertDegree: mesh.layout.expert,
+        tensor: mesh.expertTensorIndex, tensorDegree: mesh.layout.expertTensor)
     }
     self.units = units
     for unit in units {

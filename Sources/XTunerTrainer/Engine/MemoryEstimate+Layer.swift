@@ -66,6 +66,23 @@ struct ImaginedLayer {
       name: "\(name).\(part)", unit: .dense, elementCount: count, elementSize: e)
   }
 
+  /// A product with a matrix `[N, K]` of `module`, or with one of each of E experts.
+  private func linear(
+    _ x: ImaginedTensor, rows R: Int, outputs N: Int, inputs K: Int, experts E: Int? = nil,
+    _ part: String, in module: Float8Module
+  ) -> ImaginedTensor {
+    var parameter = parameter(part, (E ?? 1) * N * K)
+    if E != nil { parameter.unit = .experts }
+    guard setting.float8Modules.contains(module) else {
+      return ledger.linear(x, byteCount: R * N * e, parameter)
+    }
+    parameter.unit = parameter.unit.float8
+    let groupSize = E == nil ? setting.layout.shard : setting.layout.expertShard
+    let products = ImaginedProducts(
+      rows: R, outputs: N, inputs: K, groups: E ?? 1, isQuantized: groupSize > 1)
+    return ledger.float8Linear(x, byteCount: R * N * e, products, parameter)
+  }
+
   private func norm(_ x: ImaginedTensor, width: Int? = nil) -> ImaginedTensor {
     ledger.norm(x, width: width ?? D, elementSize: e)
   }
@@ -75,7 +92,7 @@ struct ImaginedLayer {
   private func project(_ input: ImaginedTensor) -> [ImaginedTensor] {
     let normalizedTD = norm(input)
     func projected(_ part: String, _ width: Int) -> ImaginedTensor {
-      ledger.linear(normalizedTD, byteCount: T * width * e, parameter(part, width * D))
+      linear(normalizedTD, rows: T, outputs: width, inputs: D, part, in: .attention)
     }
     let query = projected("query", attention.querySize)
     let key = projected("key", attention.keyValueSize)
@@ -100,8 +117,8 @@ struct ImaginedLayer {
   private func afterAttention(_ input: ImaginedTensor, _ attended: ImaginedTensor)
     -> (hidden: ImaginedTensor, normalized: ImaginedTensor)
   {
-    let output = ledger.linear(
-      attended, byteCount: T * D * e, parameter("output", attention.querySize * D))
+    let output = linear(
+      attended, rows: T, outputs: D, inputs: attention.querySize, "output", in: .attention)
     return withExtendedLifetime(output) {
       let hidden = ledger.sum(input, output)
       return (hidden, norm(hidden))
@@ -110,11 +127,13 @@ struct ImaginedLayer {
 
   // MARK: Dense
 
-  private func gated(_ x: ImaginedTensor, _ part: String, width: Int) -> ImaginedTensor {
-    let gateUp = ledger.linear(
-      x, byteCount: T * 2 * width * e, parameter("\(part).gateUp", 2 * width * D))
-    return ledger.linear(
-      ledger.swiGLU(gateUp), byteCount: T * D * e, parameter("\(part).down", width * D))
+  private func gated(
+    _ x: ImaginedTensor, _ part: String, width: Int, in module: Float8Module
+  ) -> ImaginedTensor {
+    let gateUp = linear(
+      x, rows: T, outputs: 2 * width, inputs: D, "\(part).gateUp", in: module)
+    return linear(
+      ledger.swiGLU(gateUp), rows: T, outputs: D, inputs: width, "\(part).down", in: module)
   }
 
   private func feedForwardStage(_ input: ImaginedTensor, _ attended: ImaginedTensor)
@@ -122,7 +141,7 @@ struct ImaginedLayer {
   {
     guard case .dense(let width) = feedForward else { return input }
     let (hidden, normalized) = afterAttention(input, attended)
-    return ledger.sum(hidden, gated(normalized, "feedForward", width: width))
+    return ledger.sum(hidden, gated(normalized, "feedForward", width: width, in: .feedForward))
   }
 
   // MARK: Experts
@@ -166,19 +185,16 @@ struct ImaginedLayer {
     guard let experts else { return rows }
     let count = experts.expertCount / setting.layout.expert
     let width = experts.expertSize / setting.layout.expertTensor
-    func weight(_ part: String, _ count: Int) -> ImaginedParameter {
-      ImaginedParameter(
-        name: "\(name).experts.\(part)", unit: .experts, elementCount: count, elementSize: e)
-    }
-    let gateUp = ledger.linear(
-      rows, byteCount: receivedRows * 2 * width * e, weight("gateUp", count * 2 * width * D))
-    return ledger.linear(
-      ledger.swiGLU(gateUp), byteCount: receivedRows * D * e,
-      weight("down", count * width * D))
+    let gateUp = linear(
+      rows, rows: receivedRows, outputs: 2 * width, inputs: D, experts: count, "experts.gateUp",
+      in: .experts)
+    return linear(
+      ledger.swiGLU(gateUp), rows: receivedRows, outputs: D, inputs: width, experts: count,
+      "experts.down", in: .experts)
   }
 
   private func shared(_ x: ImaginedTensor) -> ImaginedTensor {
-    gated(x, "sharedExpert", width: experts?.sharedExpertSize ?? 0)
+    gated(x, "sharedExpert", width: experts?.sharedExpertSize ?? 0, in: .sharedExpert)
   }
 
   private func combine(_ x: [ImaginedTensor]) -> ImaginedTensor {

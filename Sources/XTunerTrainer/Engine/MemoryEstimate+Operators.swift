@@ -141,9 +141,11 @@ extension MemoryLedger {
     return (leaves.map { $0.node.flatMap { waiting[$0.number]?.gradient } }, parameters)
   }
 
-  private func made(
+  /// `scratch` is there while the inputs' gradients are made, `lateScratch` while parameters' are.
+  func made(
     _ byteCount: Int, from inputs: [ImaginedTensor], saving saved: [ImaginedMemory] = [],
-    savingResult: Bool = false, parameters: [ImaginedParameter] = [], scratch: Int = 0
+    savingResult: Bool = false, parameters: [ImaginedParameter] = [], scratch: Int = 0,
+    lateScratch: Int = 0
   ) -> ImaginedTensor {
     var result = tensor(byteCount)
     guard isRecording else { return result }
@@ -152,8 +154,11 @@ extension MemoryLedger {
       nextNumber(), saved: savingResult ? saved + [result.memory] : saved,
       inputs: inputs.map(\.node), parameters: parameters
     ) { [unowned self] _ in
-      let temporary = take(scratch, \.working)
+      var temporary: ImaginedMemory? = take(scratch, \.working)
+      // The operands of one product are given up before those of the next one are made.
+      if lateScratch > 0 { temporary = nil }
       let results = sizes.map { Optional(take($0, \.gradients)) }
+      if lateScratch > 0 { _ = take(lateScratch, \.working) }
       return withExtendedLifetime(temporary) { results }
     }
     return result

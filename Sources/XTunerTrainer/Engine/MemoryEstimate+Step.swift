@@ -27,6 +27,7 @@ final class ImaginedStep {
     self.setting = setting
     let (ledger, layout, options) = (ledger, setting.layout, setting.options)
     let model = CausalLanguageModel(setting.model)
+    model.useFloat8(in: setting.float8Modules)
     self.model = model
     plans = model.layers.enumerated().map { index, layer in
       TrainingEngine.plan(index, layer.stages, options) { layout.isActive($0) }
@@ -164,7 +165,7 @@ final class ImaginedStep {
 
   private func gather(_ block: Int) {
     for unit in blocks[block].values where unit.isSharded && unit.gathered == nil {
-      let byteCount = unit.elementCount * unit.elementSize
+      let byteCount = unit.elementCount * unit.travelSize
       unit.gathered = takeBuffer(byteCount)
       // Gloo gathers into memory of its own and copies; counted until the block is used.
       unit.gathering = ledger.take(byteCount, \.collectives)
@@ -263,14 +264,23 @@ final class ImaginedStep {
     finishReductionIfUnderWay(head)
     finishReductionIfUnderWay(projection)
     let normalized = ledger.take(T * D * e + T * 4, \.activations)
-    accumulate(("projection", V * D, 4), in: projection, .dense)
+    let kind = ImaginedUnit.kind(of: model.head.projection, computeDType: setting.computeDType)
+    accumulate(("projection", V * D, 4), in: projection, kind)
+    // Quantised once for all chunks, where it was not gathered so.
+    let isFloat8 = model.head.projection.product == .float8
+    let isGathered = kind.isFloat8 && blocks[projection][kind]?.isSharded == true
+    let quantized = ledger.take(isFloat8 && !isGathered ? V * D : 0, \.head)
     let gradient = ledger.take(T * D * e, \.gradients)
-    chunk(min(setting.options.chunkSize, N))
+    if isFloat8 {
+      float8Chunk(min(setting.options.chunkSize, N))
+    } else {
+      chunk(min(setting.options.chunkSize, N))
+    }
     // The norm's gradient, with a float32 row for each 64 rows.
     let partial = ledger.take((T + 63) / 64 * D * 4, \.working)
     let result = ledger.take(T * D * e, \.gradients)
     accumulate(("norm", D, e), ledger.take(D * e, \.parameterGradients), in: head, .dense)
-    withExtendedLifetime((input, normalized, gradient, partial)) { hidden[batch] = result }
+    withExtendedLifetime((input, normalized, gradient, partial, quantized)) { hidden[batch] = result }
   }
 
   /// Logits, which become their gradient in place.
@@ -278,6 +288,18 @@ final class ImaginedStep {
     let hidden = ledger.take(C * D * e, \.head)
     let logits = ledger.take(C * V * e, \.head)
     _ = ledger.take(C * D * e, \.head)
+    withExtendedLifetime((hidden, logits)) {}
+  }
+
+  /// The same with operands that are quantised and read back as float32.
+  private func float8Chunk(_ C: Int) {
+    let hidden = ledger.take(C * D * e, \.head)
+    let products = ImaginedProducts(rows: C, outputs: V, inputs: D, groups: 1, isQuantized: true)
+    _ = ledger.take(products.forward, \.working)
+    let logits = ledger.take(C * V * e, \.head)
+    _ = ledger.take(products.inputGradient, \.working)
+    _ = ledger.take(C * D * e, \.head)
+    _ = ledger.take(products.weightGradient, \.working)
     withExtendedLifetime((hidden, logits)) {}
   }
 

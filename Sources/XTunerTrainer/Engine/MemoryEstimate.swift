@@ -55,6 +55,8 @@ package struct MemoryEstimate: Sendable {
   package struct Setting: Sendable {
     package var model: ModelConfiguration
     package var computeDType = DType.bfloat16
+    /// The layers whose matrices are multiplied as float8, emulated.
+    package var float8Modules: Set<Float8Module> = []
     package var layout = ParallelLayout.single
     package var options = TrainingEngine.Options()
     /// Whether there are float32 master weights and moments, or bfloat16 moments alone.

@@ -88,6 +88,7 @@ package final class TrainingEngine {
   /// different numbers of micro-batches: those that have fewer run along with empty ones.
   package func accumulateGradients(_ microBatches: [MicroBatch]) throws -> StepMeasurement {
     for unit in units.all { unit.clearGradients() }
+    try units.quantize()
     let own = microBatches.map {
       $0.slice(mesh.sequence.index, of: mesh.sequence.size)
     }
@@ -132,6 +133,7 @@ package final class TrainingEngine {
   package func evaluate(_ batch: MicroBatch) throws -> (lossSum: Double, weightSum: Double) {
     let own = batch.slice(mesh.sequence.index, of: mesh.sequence.size)
     var measurement = StepMeasurement()
+    try units.quantize()
     let pass = TrainingRound(self, [own], divisor: 1, stepTokenCount: 1, isTraining: false)
     let schedule = Schedule.evaluation(
       layers: layerPlans, options: scheduleOptions(isFirstRound: true, isLastRound: true))

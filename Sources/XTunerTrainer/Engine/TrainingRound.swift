@@ -221,7 +221,7 @@ final class TrainingRound {
     guard isTraining else {
       measurement.loss += engine.crossEntropy.loss(
         hiddenTD: head.norm(leafTD), headVD: head.projection.value,
-        product: head.projection.product, targets: targets
+        product: head.projection.product, quantizedVD: head.projection.quantized, targets: targets
       ).item()
       return
     }
@@ -230,7 +230,7 @@ final class TrainingRound {
     let normalizedTD = withGradientRecording(true) { head.norm(leafTD) }
     let result = engine.crossEntropy.lossAndGradient(
       hiddenTD: normalizedTD.detached(), headVD: head.projection.value,
-      product: head.projection.product, targets: targets,
+      product: head.projection.product, quantizedVD: head.projection.quantized, targets: targets,
       headGradient: projectionUnit.accumulator(of: head.projection))
     measurement.loss += result.loss.item()
     measurement.zLoss += result.zLoss.item()
@@ -263,7 +263,7 @@ final class TrainingRound {
   private func finishCounting(_ measurement: inout StepMeasurement) throws {
     guard let (table, work) = counts else { return }
     counts = nil
-    try engine.instruments.wait(for: .reduce, "rows of experts") { try work.wait() }
+    try engine.instruments.wait(for: .reduce, "rows of experts") { try work.wait(onHost: true) }
     let layers = model.layers.indices.filter { model.layers[$0].expertCount != nil }
     measurement.add(
       expertCounts: layers.indices.map { table.selected(dim: 0, index: $0).integers() })

@@ -23,14 +23,25 @@ extension ProcessGroup {
       cause = Array("\(error)".utf8.prefix(Self.toldByteCount))
     }
     guard size > 1 else { return Self.text(cause.isEmpty ? [] : [(ranks[0], cause)]) }
-    let counts = try gatherValues([Double(cause.count)], label: task).map { Int($0[0]) }
-    guard let width = counts.max(), width > 0 else { return nil }
-    let padded = cause.map(Double.init) + Array(repeating: 0, count: width - cause.count)
-    let causes = try gatherValues(padded, label: task)
+    let causes = try gatherBytes(cause, label: task)
     return Self.text(
-      ranks.indices.filter { counts[$0] > 0 }.map { place in
-        (ranks[place], causes[place].prefix(counts[place]).map { UInt8($0) })
-      })
+      ranks.indices.filter { !causes[$0].isEmpty }.map { (ranks[$0], causes[$0]) })
+  }
+
+  /// Every rank's text, in the order of places.
+  func gatherText(_ text: String, label: String) throws(CommunicationError) -> [String] {
+    try gatherBytes(Array(text.utf8), label: label).map { String(decoding: $0, as: UTF8.self) }
+  }
+
+  /// Every rank's bytes; nothing more is exchanged than how many there are where nobody has any.
+  private func gatherBytes(
+    _ bytes: [UInt8], label: String
+  ) throws(CommunicationError) -> [[UInt8]] {
+    let counts = try gatherValues([Double(bytes.count)], label: label).map { Int($0[0]) }
+    guard let width = counts.max(), width > 0 else { return counts.map { _ in [] } }
+    let padded = bytes.map(Double.init) + Array(repeating: 0, count: width - bytes.count)
+    let all = try gatherValues(padded, label: label)
+    return zip(all, counts).map { values, count in values.prefix(count).map { UInt8($0) } }
   }
 
   /// Ranks with the same message are named together.
@@ -51,7 +62,8 @@ extension ProcessGroup {
     return shown.joined(separator: "; ") + (rest > 0 ? "; and \(rest) other messages" : "")
   }
 
-  private static func name(_ ranks: [Int]) -> String {
+  /// For messages: `rank 2`, `ranks 0, 2`.
+  static func name(_ ranks: [Int]) -> String {
     let shown = ranks.prefix(8).map(String.init).joined(separator: ", ")
     let rest = ranks.count > 8 ? " and \(ranks.count - 8) more" : ""
     return "\(ranks.count == 1 ? "rank" : "ranks") \(shown)\(rest)"

@@ -19,9 +19,10 @@ public struct RunLayout: Sendable, Equatable {
   /// The logs of the ranks other than 0.
   public var logs: String { path("logs") }
   /// The log of a rank other than 0: its events and, under `--nproc`, what it prints.
-  public func log(ofRank rank: Int) -> String {
-    let digits = String(rank)
-    return path("logs/rank-\(String(repeating: "0", count: max(0, 5 - digits.count)))\(digits).log")
+  public func log(ofRank rank: Int) -> String { path("logs/rank-\(Self.digits(rank)).log") }
+  /// The last operations among GPUs of a rank, written when one fails.
+  public func operations(ofRank rank: Int) -> String {
+    path("logs/operations-\(Self.digits(rank)).json")
   }
   /// The timelines of traced steps, one file a rank.
   public var traces: String { path("traces") }
@@ -37,6 +38,11 @@ public struct RunLayout: Sendable, Equatable {
   public var tensorboard: String { path("tensorboard") }
   /// The loss curve.
   public var lossChart: String { path("loss.svg") }
+
+  private static func digits(_ rank: Int) -> String {
+    let digits = String(rank)
+    return String(repeating: "0", count: max(0, 5 - digits.count)) + digits
+  }
 
   private func path(_ name: String) -> String {
     root.hasSuffix("/") ? "\(root)\(name)" : "\(root)/\(name)"

@@ -14,18 +14,20 @@ public struct PreparedModel {
   /// Builds `configuration` and gives this rank's part of it memory; the weights are still zeros.
   ///
   /// `keepsMaster` says whether a trained model has float32 weights beside those that it computes with,
+  /// `float8` what is multiplied as float8, `gathersFloat8` whether it travels so where ranks share it,
   /// `decays` whether weight decay applies to a parameter.
   public init(
     _ configuration: ModelConfiguration, computeDType: DType, isTrained: Bool,
-    keepsMaster: Bool = true, mesh: ProcessMesh = ProcessMesh(),
+    keepsMaster: Bool = true, float8 modules: Set<Float8Module> = [], gathersFloat8: Bool = true,
+    mesh: ProcessMesh = ProcessMesh(),
     decays: (Parameter) -> Bool = { $0.kind == .matrix || $0.kind == .embedding }
   ) {
     self.model = CausalLanguageModel(configuration)
+    model.useFloat8(in: modules)
     self.units = ModelUnits(
       model, computeDType: computeDType,
       purpose: !isTrained ? .inference : keepsMaster ? .training : .trainingWithoutMaster,
-      mesh: mesh,
-      decays: decays)
+      mesh: mesh, gathersFloat8: gathersFloat8, decays: decays)
   }
 
   /// Reads `config.json` of a Hugging Face folder, and of its weights what this rank keeps.

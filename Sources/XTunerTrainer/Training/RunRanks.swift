@@ -10,6 +10,8 @@ final class RunRanks {
   let mesh: ProcessMesh
   private let store: Store?
   private let timeout: Duration
+  /// What a user should know about devices that differ; nil where there is nothing to say.
+  let deviceNote: String?
 
   /// Meets the other ranks.
   ///
@@ -18,9 +20,13 @@ final class RunRanks {
   ///
   /// - Throws: `ConfigurationError` for a layout that cannot be, `TrainingError` where ranks differ,
   ///   `CommunicationError` where a rank does not come.
+  ///
+  /// - Parameters:
+  ///   - deviceModel: What this rank's device is called, such as `NVIDIA H200`.
+  ///   - flightRecordPath: Where the last operations on the device are written when one fails.
   init(
     _ environment: RankEnvironment, _ configuration: RunConfiguration, model: ModelConfiguration,
-    device: Device = .cpu
+    device: Device = .cpu, deviceModel: String = "", flightRecordPath: String? = nil
   ) throws {
     self.environment = environment
     timeout = .seconds(configuration.parallel.timeoutSeconds)
@@ -28,6 +34,7 @@ final class RunRanks {
     guard environment.worldSize > 1 else {
       store = nil
       mesh = ProcessMesh(device: device)
+      deviceNote = nil
       return
     }
     let store = try Store.tcp(
@@ -39,7 +46,9 @@ final class RunRanks {
       rank: environment.rank, count: environment.worldSize, store: store, timeout: timeout
     ).check(configuration)
     mesh = try ProcessMesh(
-      layout, rank: environment.rank, store: store, timeout: timeout, device: device)
+      layout, rank: environment.rank, store: store, timeout: timeout, device: device,
+      flightRecordPath: flightRecordPath)
+    deviceNote = Self.note(ofModels: try mesh.world.gatherText(deviceModel, label: "devices"))
   }
 
   /// Whether this rank writes what a run has once: metrics, the log, the chart.
@@ -68,6 +77,19 @@ final class RunRanks {
       }
     }
     return "ranks exchange tensors of \(mesh.device.kind) through host memory (Gloo), which is slow"
+  }
+
+  /// What a user should know about ranks with different models of devices; nil where all are alike.
+  private static func note(ofModels models: [String]) -> String? {
+    guard Set(models).count > 1 else { return nil }
+    let named = Set(models).sorted().map { model in
+      let ranks = models.indices.filter { models[$0] == model }
+      return "\(ProcessGroup.name(ranks)): \(model)"
+    }
+    return """
+      ranks have different devices (\(named.joined(separator: "; "))): all wait for the slowest, and what \
+      fits is what fits the smallest
+      """
   }
 
   /// Shows progress on rank 0 and nothing elsewhere.

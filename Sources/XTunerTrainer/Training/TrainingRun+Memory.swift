@@ -7,10 +7,7 @@ extension TrainingRun {
   /// Writes to the log how much memory the tensors of a rank will take at most, and for what.
   func noteMemory() throws {
     // The estimate knows AdamW's moments; Muon's differ, and so do its exchanges.
-    // Nor does it know the float32 operands of emulated float8 products.
-    guard configuration.optimizer.name == .adamw, configuration.model.float8 == .none else {
-      return
-    }
+    guard configuration.optimizer.name == .adamw else { return }
     let estimate = MemoryEstimate(
       .init(configuration, model: prepared.model.configuration, layout: ranks.mesh.layout))
     let peak = estimate.peak
@@ -58,6 +55,7 @@ extension MemoryEstimate.Setting {
       model: model,
       tokenCount: configuration.data.sequenceLength * training.microBatchPacks)
     computeDType = DType(configuration.model.dtype)
+    float8Modules = configuration.float8Modules
     self.layout = layout
     options = TrainingEngine.Options(configuration, layerCount: model.layers.count)
     keepsMaster = configuration.optimizer.state == .f32

@@ -126,6 +126,10 @@ extension TrainingRun {
       progress.note(note)
       try log.write(.warning, "exchanges", ["note": note, "device": "\(device)"])
     }
+    if let note = ranks.deviceNote {
+      progress.note(note)
+      try log.write(.warning, "devices", ["note": note])
+    }
     try noteMemory()
   }
 }

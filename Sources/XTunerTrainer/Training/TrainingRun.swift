@@ -69,10 +69,12 @@ public final class TrainingRun {
     self.configuration = configuration
     self.stopRequest = stopRequest
     let modelConfiguration = try configuration.modelConfiguration()
-    let ranks = try RunRanks(
-      environment, configuration, model: modelConfiguration, device: device)
-    self.ranks = ranks
     layout = RunLayout(root: configuration.run.directory ?? "runs/\(configuration.run.name)")
+    let ranks = try RunRanks(
+      environment, configuration, model: modelConfiguration, device: device,
+      deviceModel: Accelerator.model(of: device),
+      flightRecordPath: layout.operations(ofRank: environment.rank))
+    self.ranks = ranks
     let root = layout.root
     directory = try ranks.agree("open the run directory") {
       ranks.isMain ? try RunDirectory(path: root, rankCount: ranks.count) : nil
@@ -112,9 +114,9 @@ public final class TrainingRun {
     let optimizerOptions = configuration.optimizer
     prepared = PreparedModel(
       modelConfiguration, computeDType: computeDType, isTrained: true,
-      keepsMaster: optimizerOptions.state == .f32, mesh: ranks.mesh,
+      keepsMaster: optimizerOptions.state == .f32, float8: configuration.float8Modules,
+      mesh: ranks.mesh,
       decays: { optimizerOptions.decays($0) })
-    prepared.model.useFloat8(in: configuration.float8Modules)
     optimizer = optimizerOptions.makeOptimizer(
       prepared.units.all, swap: configuration.training.swapsOptimizer ? HostSwap() : nil)
     engine = TrainingEngine(

@@ -31,6 +31,17 @@ void test_device_define_operators(TestOperators operators);
 /// The names of our operators that have no kernel of this device's own, with spaces between; valid until the next call.
 const char *test_device_unmapped_operators(void);
 
+#pragma clang assume_nonnull begin
+/// A CTGroupMaker of groups that order operations as a device does: they are carried out one after another on a thread
+/// of the group, through the store, and nobody waits for them. All-gather and barrier of tensors in host memory.
+///
+/// A group named `refused` cannot be made; in one named `failing` the third operation fails.
+bool test_group_create(void *store, int32_t index, int32_t size, int64_t timeout_ms, const char *name,
+                       void *_Nullable *_Nonnull out, char *message, int64_t capacity);
+/// Groups of that name that were aborted so far.
+int32_t test_group_abort_count(const char *name);
+#pragma clang assume_nonnull end
+
 #ifdef __cplusplus
 }
 #endif

@@ -101,10 +101,10 @@ final class EngineRun {
     return process
   }
 
-  /// `xtuner-engine export` of a checkpoint in float32.
-  func export(_ checkpoint: String, to path: String) throws {
+  /// `xtuner-engine export` of a checkpoint.
+  func export(_ checkpoint: String, to path: String, dtype: String = "f32") throws {
     let process = try start(
-      "the export", [engine, "export", checkpoint, "--to", path, "--dtype", "f32"])
+      "the export", [engine, "export", checkpoint, "--to", path, "--dtype", dtype])
     try #require(try process.wait() == 0, "\(process.output)")
   }
 

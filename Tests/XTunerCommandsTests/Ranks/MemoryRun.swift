@@ -26,6 +26,12 @@ struct MemoryCase: Sendable, CustomTestStringConvertible {
   var dtype = "bf16"
   var further: [String] = []
 
+  /// Sizes that float8 products take.
+  static let float8 = [
+    "model.fp8=emulated", "model.architecture.hidden_size=144",
+    "model.architecture.intermediate_size=464", "model.architecture.vocab_size=1008",
+  ]
+
   var overrides: [String] { policy.overrides + ["model.dtype=\(dtype)"] + further }
 
   var testDescription: String {
@@ -48,6 +54,13 @@ struct MemoryCase: Sendable, CustomTestStringConvertible {
       MemoryCase(
         policy: .full, ranks: 2, dtype: "f32",
         further: ["parallel.expert=2", "parallel.interleave=2"]),
+      MemoryCase(further: float8),
+      MemoryCase(policy: .full, ranks: 2, further: float8),
+      MemoryCase(policy: .full, ranks: 4, further: float8 + ["parallel.expert=2"]),
+      MemoryCase(model: "dense", ranks: 2, further: float8),
+      MemoryCase(
+        model: "dense", policy: .swapAll, ranks: 4,
+        further: float8 + ["model.fp8_modules=[attention, feed_forward, head]"]),
     ]
 }
 

@@ -34,16 +34,17 @@ import XTunerParallel
   static let standard = Set(Float8Module.standard)
 
   /// Losses and gradient norms of AdamW steps from the same start.
-  private func train(
+  func train(
     _ model: Model, float8 modules: Set<Float8Module>, steps: Int,
-    mesh: ProcessMesh = ProcessMesh(),
-    rate: Double = 1e-3, parts: Int = 2
+    mesh: ProcessMesh = ProcessMesh(), options: TrainingEngine.Options = .init(),
+    gathersFloat8: Bool = true, rate: Double = 1e-3, parts: Int = 2
   ) throws -> Curve {
     let prepared = PreparedModel(
-      try model.configuration(), computeDType: .bfloat16, isTrained: true, mesh: mesh)
+      try model.configuration(), computeDType: .bfloat16, isTrained: true, float8: modules,
+      gathersFloat8: gathersFloat8, mesh: mesh)
     prepared.initialize(seed: 7)
-    prepared.model.useFloat8(in: modules)
-    let engine = TrainingEngine(model: prepared.model, units: prepared.units)
+    let engine = TrainingEngine(
+      model: prepared.model, units: prepared.units, options: options)
     let optimizer = AdamW(prepared.units.all, options: AdamW.Options())
     var curve = Curve()
     for step in 0..<steps {

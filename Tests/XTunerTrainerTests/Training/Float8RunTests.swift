@@ -24,8 +24,7 @@ import XTunerModels
     let curves = try ["bf16", "fp8", "experts"].map { try tiny.curve(run: $0) }
     for step in 0..<6 { #expect(Set(curves.map { $0[step] }).count == 3, "step \(step)") }
     let log = try String(contentsOfFile: "\(tiny.folder)/fp8/log.txt", encoding: .utf8)
-    // The estimate does not know of float8's operands.
-    #expect(!log.contains("memory estimate"))
+    #expect(log.contains("memory estimate"))
     let configuration = try RunConfiguration.load(file: "\(tiny.folder)/experts/config.yaml")
     #expect(configuration.float8Modules == [.experts])
   }

@@ -1,0 +1,52 @@
+import CTorch
+import Foundation
+import Synchronization
+
+/// The groups of one rank whose operations run on its device, which fail together.
+///
+/// When one fails, operations of the others wait behind it on the device, or for ranks that gave up for the
+/// same reason. So all are ended, all throw the first failure, and the other ranks of all are told.
+public final class DeviceGroups: Sendable {
+  private let watches = Mutex<[GroupWatch]>([])
+  /// Held while the first failure is found out.
+  private let failure = Mutex<CommunicationError?>(nil)
+  private let flightRecordPath: String?
+
+  /// Groups of one rank.
+  ///
+  /// - Parameter flightRecordPath: Where the last operations of all groups are written when one fails,
+  ///   as JSON; nil for nowhere. Plug-ins that keep no record write none.
+  public init(flightRecordPath: String? = nil) { self.flightRecordPath = flightRecordPath }
+
+  func add(_ watch: GroupWatch) { watches.withLock { $0.append(watch) } }
+
+  func remove(_ watch: GroupWatch) { watches.withLock { $0.removeAll { $0 === watch } } }
+
+  /// Ends all groups with the failure that is found first.
+  func breakDown(
+    _ watch: GroupWatch, _ find: () -> CommunicationError
+  ) -> CommunicationError {
+    failure.withLock { failure in
+      if let failure { return failure }
+      // Before operations are ended, which would count as having come to their end.
+      let record = writeFlightRecord(watch.plugin)
+      var found = find()
+      if let record { found.message += record }
+      failure = found
+      for watch in watches.withLock({ $0 }) { watch.end(with: found) }
+      return found
+    }
+  }
+
+  /// What the failure's message says of the record.
+  private func writeFlightRecord(_ plugin: String) -> String? {
+    guard let flightRecordPath else { return nil }
+    let folder = URL(fileURLWithPath: flightRecordPath).deletingLastPathComponent()
+    try? FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    var isWritten = false
+    guard ct_plugin_write_flight_record(plugin, flightRecordPath, &isWritten) == .OK else {
+      return "; its last operations could not be recorded: \(String(cString: ct_last_error()))"
+    }
+    return isWritten ? "; this rank's last operations are in \(flightRecordPath)" : nil
+  }
+}

@@ -1,0 +1,149 @@
+import CTorch
+import Foundation
+import Synchronization
+
+/// This rank's connections to the others of a group, which several threads may hold.
+final class GroupHandle: @unchecked Sendable {
+  let raw: OpaquePointer
+  private let isBroken = Mutex(false)
+
+  init(_ raw: OpaquePointer) { self.raw = raw }
+
+  /// Freeing waits for operations under way, and those of a broken group end with their time-outs.
+  func markBroken() { isBroken.withLock { $0 = true } }
+
+  deinit {
+    guard isBroken.withLock({ $0 }) else { return ct_group_free(raw) }
+    nonisolated(unsafe) let broken = raw
+    Thread.detachNewThread { ct_group_free(broken) }
+  }
+}
+
+/// Looks after the operations of a group that run on a device.
+///
+/// There they only stand in line, and the host goes on: no thread waits for one of them, but all that read
+/// a result wait for those before it. An operation whose other rank is lost would keep the device for ever.
+/// So a thread of its own looks whether the oldest one has ended, failed, taken too long, or another rank has
+/// given up, and then ends all groups of this rank.
+final class GroupWatch: Sendable {
+  private static let pause = 0.1
+  /// An operation that takes no longer is no reason to ask the store whether another rank gave up.
+  private static let patience = Duration.seconds(2)
+
+  private struct State {
+    var pending: [(operation: Operation, outcome: Outcome)] = []
+    var failure: CommunicationError?
+    var isClosed = false
+  }
+
+  private enum Finding {
+    case nothing
+    case waiting(Operation)
+    case failed(Operation, cause: String)
+  }
+
+  /// Whether an operation has ended; without its tensors.
+  private final class Outcome: @unchecked Sendable {
+    private let raw: OpaquePointer
+    init(_ raw: OpaquePointer) { self.raw = raw }
+    deinit { ct_outcome_free(raw) }
+
+    /// Whether it has ended, or why it failed.
+    func check() -> Result<Bool, CommunicationCause> {
+      var isEnded = false
+      guard ct_outcome_check(raw, &isEnded) == .OK else {
+        return .failure(CommunicationCause(text: lastCommunicationCause()))
+      }
+      return .success(isEnded)
+    }
+  }
+
+  private struct CommunicationCause: Error { let text: String }
+
+  let plugin: String
+  private let group: GroupHandle
+  private let report: FailureReport
+  private let companions: DeviceGroups
+  private let state = Mutex(State())
+
+  init(
+    _ group: GroupHandle, _ report: FailureReport, _ companions: DeviceGroups, plugin: String
+  ) {
+    self.group = group
+    self.report = report
+    self.companions = companions
+    self.plugin = plugin
+    companions.add(self)
+    Thread.detachNewThread { [weak self] in
+      while self?.look() == true { Thread.sleep(forTimeInterval: Self.pause) }
+    }
+  }
+
+  /// The first failure of this rank's groups.
+  var failure: CommunicationError? { state.withLock { $0.failure } }
+
+  /// Looks after an operation until it has ended.
+  func follow(_ operation: Operation, _ work: OpaquePointer) {
+    var outcome: OpaquePointer?
+    torchCall("outcome") { ct_work_outcome(work, &outcome) }
+    guard let outcome else { return }
+    let own = Outcome(outcome)
+    state.withLock { $0.pending.append((operation, own)) }
+  }
+
+  /// Ends the watch; the group is given up.
+  func close() {
+    state.withLock { state in
+      state.isClosed = true
+      state.pending = []
+    }
+    companions.remove(self)
+  }
+
+  /// One look; false when there is nothing more to look after.
+  private func look() -> Bool {
+    let (isOver, finding) = state.withLock { state in
+      (state.isClosed || state.failure != nil, Self.oldest(&state))
+    }
+    if isOver { return false }
+    switch finding {
+    case .nothing: break
+    case .failed(let operation, let cause): _ = fail(operation, cause: cause)
+    case .waiting(let operation):
+      let elapsed = operation.issued.duration(to: .now)
+      if elapsed >= report.timeout {
+        _ = fail(operation, cause: "it did not end within the time-out")
+      } else if elapsed >= Self.patience, let cause = try? report.board?.othersFailure() {
+        _ = fail(operation, cause: cause)
+      }
+    }
+    return true
+  }
+
+  /// Forgets what has ended.
+  private static func oldest(_ state: inout State) -> Finding {
+    while let (operation, outcome) = state.pending.first {
+      switch outcome.check() {
+      case .success(false): return .waiting(operation)
+      case .success(true): state.pending.removeFirst()
+      case .failure(let cause): return .failed(operation, cause: cause.text)
+      }
+    }
+    return .nothing
+  }
+
+  /// Finds out who is missing and ends all groups of this rank; the first failure of all of them.
+  func fail(_ operation: Operation, cause: String) -> CommunicationError {
+    companions.breakDown(self) { report.failure(of: operation, cause: cause) }
+  }
+
+  /// Takes over a failure, tells the others of the group and ends what is under way.
+  func end(with failure: CommunicationError) {
+    state.withLock { $0.failure = $0.failure ?? failure }
+    report.board?.tell(cause: failure.message)
+    group.markBroken()
+    // To end a group may itself wait for ever, on a device that does not answer.
+    let group = group
+    Thread.detachNewThread { _ = ct_group_abort(group.raw) }
+  }
+}

@@ -1,0 +1,186 @@
+import CTorch
+import Foundation
+import TestDevice
+import Testing
+
+@testable import Torch
+
+/// Groups whose operations a device orders, so that nobody waits for one: what is said and ended when one
+/// of them does not come to its end. The groups are made by a function like that of a plug-in.
+@Suite struct DeviceGroupTests {
+  /// A rank's groups, named by what they are for.
+  private static func groups(
+    _ names: [String], _ rank: Int, _ store: Store, timeout: Duration = .seconds(20),
+    companions: DeviceGroups = DeviceGroups(), plugin: String = "none.so"
+  ) throws -> [ProcessGroup] {
+    try names.map { name in
+      try ProcessGroup(
+        name: name, ranks: [0, 1], rank: rank, store: store, timeout: timeout, device: .cpu,
+        transport: .plugin(test_group_create, plugin), companions: companions)
+    }
+  }
+
+  @Test func operationsComeToTheirEndInOrder() throws {
+    let values = try runRanks(2) { rank, store in
+      let group = try Self.groups(["ordered"], rank, store)[0]
+      let outputs = (0..<5).map { _ in Tensor.zeros([4]) }
+      for (place, output) in outputs.enumerated() {
+        let own = Tensor([Float(10 * rank + place), Float(place)])
+        try group.allGather(into: output, from: own, label: "layers.\(place)").wait()
+      }
+      try group.barrier(label: "end")
+      let sums = try group.gatherValues([Double(rank)], label: "ranks")
+      return (outputs.map { $0.floats() }, sums)
+    }
+    for value in values {
+      let (outputs, ranks) = try value.get()
+      #expect(outputs == (0..<5).map { [Float($0), Float($0), Float(10 + $0), Float($0)] })
+      #expect(ranks == [[0], [1]])
+    }
+  }
+
+  /// Rank 1 stays away from the first group; rank 0 does not wait there, but in the second one.
+  @Test func aRankThatStaysAwayIsNamedAndAllGroupsAreEnded() throws {
+    let results = try runRanks(2) { rank, store in
+      let groups = try Self.groups(["away", "other"], rank, store, timeout: .seconds(1))
+      guard rank == 0 else {
+        _ = try store.get("done", timeout: .seconds(30))
+        return [String]()
+      }
+      defer { try? store.set("done", []) }
+      let output = Tensor.zeros([2])
+      // A device's stream waits, and the host goes on.
+      try groups[0].allGather(into: output, from: Tensor.zeros([1]), label: "layers.3").wait()
+      var messages: [String] = []
+      do { _ = try groups[1].gatherValues([1], label: "norm") } catch { messages.append("\(error)") }
+      do { try groups[0].barrier(label: "end") } catch { messages.append("\(error)") }
+      do {
+        try groups[1].allGather(into: output, from: Tensor.zeros([1]), label: "late").wait()
+      } catch { messages.append("\(error)") }
+      return messages
+    }
+    let messages = try results[0].get()
+    #expect(messages.count == 3 && Set(messages).count == 1, "\(messages)")
+    let message = try #require(messages.first)
+    #expect(message.hasPrefix("all-gather of layers.3 in group away (ranks 0, 1) failed after 1"))
+    #expect(message.hasSuffix("s: rank 1 did not take part; look at its log for the first error"))
+    try waitUntil { test_group_abort_count("away") == 1 && test_group_abort_count("other") == 1 }
+  }
+
+  /// The other rank waits in another group, and hears of it long before the time-out.
+  @Test func otherRanksAreToldInAllGroups() throws {
+    let start = ContinuousClock.now
+    let results = try runRanks(2) { rank, store in
+      let groups = try Self.groups(["failing", "told"], rank, store, timeout: .seconds(60))
+      let output = Tensor.zeros([2])
+      for label in rank == 0 ? ["layers.0", "layers.1"] : ["layers.0"] {
+        try groups[0].allGather(into: output, from: Tensor.zeros([1]), label: label).wait()
+      }
+      _ = try groups[1].gatherValues([1], label: "norm")
+    }
+    #expect(start.duration(to: .now) < .seconds(20))
+    let errors = try results.map { try #require($0.communicationError) }
+    #expect(errors[0].group == "failing" && errors[0].label == "layers.1")
+    #expect(errors[0].missingRanks == [1])
+    #expect(
+      errors[0].message.hasSuffix(
+        "rank 1 did not take part (the connection to another rank was lost); look at its log for the first error"),
+      "\(errors[0])")
+    #expect(errors[1].group == "told" && errors[1].code == .failed)
+    #expect(
+      errors[1].message.contains("all-gather of layers.1 in group failing (ranks 0, 1) failed"),
+      "\(errors[1])")
+  }
+
+  @Test func anOperationThatFailsIsQuoted() throws {
+    let results = try runRanks(2) { rank, store in
+      let group = try Self.groups(["failing"], rank, store, timeout: .seconds(60))[0]
+      // The barrier of its making is the first operation.
+      _ = try group.gatherValues([1], label: "first")
+      _ = try group.gatherValues([1], label: "second")
+    }
+    for result in results {
+      let error = try #require(result.communicationError)
+      #expect(error.code == .failed && error.label == "second")
+      #expect(
+        error.message.hasPrefix(
+          "all-gather of second in group failing (ranks 0, 1) failed after 0"), "\(error)")
+    }
+  }
+
+  @Test func aGroupThatCannotBeMadeSaysWhy() throws {
+    let results = try runRanks(2) { rank, store in
+      _ = try Self.groups(["refused"], rank, store)
+    }
+    for result in results {
+      #expect(
+        result.communicationError?.message
+          == "group refused (ranks 0, 1) could not connect its ranks: no network of this kind")
+    }
+  }
+
+  /// A library without the function, and one with it.
+  @Test func lastOperationsAreRecorded() throws {
+    let folder = FileManager.default.temporaryDirectory.path + "/groups-\(UUID().uuidString)"
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let plugin = "\(folder)/plugin.so"
+    try compile(
+      """
+      #include <stdbool.h>
+      #include <stdint.h>
+      #include <stdio.h>
+      bool xtuner_write_flight_record(const char *path, char *message, int64_t capacity) {
+        FILE *file = fopen(path, "w");
+        if (file == NULL) return false;
+        fputs("{}", file);
+        return fclose(file) == 0;
+      }
+      """, to: plugin)
+    let results = try runRanks(2) { rank, store in
+      let companions = DeviceGroups(flightRecordPath: "\(folder)/logs/operations-\(rank).json")
+      let group = try Self.groups(
+        ["failing"], rank, store, companions: companions, plugin: rank == 0 ? plugin : "no.so")[0]
+      for _ in 0..<2 { _ = try group.gatherValues([1], label: "norm") }
+    }
+    let path = "\(folder)/logs/operations-0.json"
+    #expect(
+      results[0].communicationError?.message
+        .hasSuffix("; this rank's last operations are in \(path)") == true)
+    #expect(FileManager.default.contents(atPath: path) == Data("{}".utf8))
+    #expect(
+      results[1].communicationError?.message
+        .contains("; its last operations could not be recorded: no.so") == true)
+  }
+
+  @Test func aPluginOfAnotherVersionIsRefused() throws {
+    let folder = FileManager.default.temporaryDirectory.path + "/groups-\(UUID().uuidString)"
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let plugin = "\(folder)/plugin.so"
+    try compile("int xtuner_make_hccl_group;", to: plugin)
+    var maker: CTGroupMaker?
+    #expect(ct_plugin_group_maker(plugin, &maker) != .OK)
+    #expect(
+      String(cString: ct_last_error()).contains(
+        "\(plugin) has no xtuner_group_create: it is of another version; build it again"))
+  }
+
+  private func compile(_ text: String, to path: String) throws {
+    try Data(text.utf8).write(to: URL(fileURLWithPath: "\(path).c"))
+    let compiler = Process()
+    compiler.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    compiler.arguments = ["clang", "-shared", "-fPIC", "-o", path, "\(path).c"]
+    try compiler.run()
+    compiler.waitUntilExit()
+    #expect(compiler.terminationStatus == 0)
+  }
+
+  private func waitUntil(_ isTrue: () -> Bool) throws {
+    let deadline = ContinuousClock.now + .seconds(10)
+    while !isTrue() {
+      try #require(ContinuousClock.now < deadline, "it did not come about")
+      Thread.sleep(forTimeInterval: 0.01)
+    }
+  }
+}
