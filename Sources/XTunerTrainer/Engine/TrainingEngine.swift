@@ -46,7 +46,7 @@ package final class TrainingEngine {
     self.options = options
     self.mesh = units.mesh
     let exchanges = StageExchanges(units.mesh, instruments: instruments)
-    self.swap = HostSwap(instruments: instruments)
+    self.swap = HostSwap(device: units.mesh.device, instruments: instruments)
     self.exchanges = exchanges
     self.crossEntropy = LinearCrossEntropy(chunkSize: options.chunkSize, zLoss: options.zLoss)
     self.layerPlans = model.layers.enumerated().map { index, layer in

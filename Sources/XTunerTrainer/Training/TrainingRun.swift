@@ -116,7 +116,8 @@ public final class TrainingRun {
       decays: { optimizerOptions.decays($0) })
     prepared.model.useFloat8(in: configuration.float8Modules)
     optimizer = optimizerOptions.makeOptimizer(
-      prepared.units.all, swap: configuration.training.swapsOptimizer ? HostSwap() : nil)
+      prepared.units.all,
+      swap: configuration.training.swapsOptimizer ? HostSwap(device: device) : nil)
     engine = TrainingEngine(
       model: prepared.model, units: prepared.units,
       options: TrainingEngine.Options(configuration, layerCount: prepared.model.layers.count))

@@ -99,7 +99,7 @@ enum InvarianceRun {
     let engine = TrainingEngine(
       model: prepared.model, units: prepared.units, options: options)
     let optimizer = AdamW(
-      prepared.units.all, options: AdamW.Options(), swap: testCase.swaps ? HostSwap() : nil)
+      prepared.units.all, options: AdamW.Options(), swap: testCase.swaps ? HostSwap(device: mesh.device) : nil)
     var curve = Curve()
     for step in 0..<stepCount {
       let measured = try engine.accumulateGradients(
