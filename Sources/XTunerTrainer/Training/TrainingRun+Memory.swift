@@ -23,8 +23,7 @@ extension TrainingRun {
       ])
   }
 
-  /// The estimate knows AdamW's moments; Muon's differ, and so do its exchanges. Nor does it know the
-  /// float32 operands of emulated float8 products.
+  /// The estimate knows AdamW's moments; Muon's differ, and so do its exchanges.
   private static func hasEstimate(_ configuration: RunConfiguration) -> Bool {
     configuration.optimizer.name == .adamw
   }
