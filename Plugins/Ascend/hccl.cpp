@@ -10,8 +10,7 @@ extern "C" bool xtuner_group_create(void *store, int32_t index, int32_t size, in
   try {
     auto options = c10d_npu::ProcessGroupHCCL::Options::create();
     // The time-out that `create` takes it ignores. The engine's own comes first.
-    options->timeout = options->opTimeout =
-        std::chrono::milliseconds(2 * timeout_ms) + std::chrono::minutes(1);
+    options->timeout = options->opTimeout = std::chrono::milliseconds(2 * timeout_ms) + std::chrono::minutes(1);
     auto base = *static_cast<c10::intrusive_ptr<c10d::Store> *>(store);
     *out = new c10::intrusive_ptr<c10d::Backend>(
         c10::make_intrusive<c10d_npu::ProcessGroupHCCL>(base, index, size, options));

@@ -19,15 +19,15 @@ namespace {
 /// written, nor sleep before it notes a failure.
 void set_up() {
   constexpr std::pair<const char *, const char *> kSettings[] = {
-      {"TORCH_NCCL_ASYNC_ERROR_HANDLING", "2"},       // CleanUpOnly: abort, do not throw in the watchdog's thread
-      {"TORCH_NCCL_BLOCKING_WAIT", "0"},              // the watchdog runs, and waits are those of streams
-      {"TORCH_NCCL_ENABLE_MONITORING", "0"},          // the monitor would kill a process whose watchdog stands still
-      {"TORCH_NCCL_RETHROW_CUDA_ERRORS", "0"},        // nor does a CUDA error end it from that thread
-      {"TORCH_NCCL_DUMP_ON_TIMEOUT", "0"},            // the engine asks for the record, and wants no sleep before
+      {"TORCH_NCCL_ASYNC_ERROR_HANDLING", "2"},  // CleanUpOnly: abort, do not throw in the watchdog's thread
+      {"TORCH_NCCL_BLOCKING_WAIT", "0"},         // the watchdog runs, and waits are those of streams
+      {"TORCH_NCCL_ENABLE_MONITORING", "0"},     // the monitor would kill a process whose watchdog stands still
+      {"TORCH_NCCL_RETHROW_CUDA_ERRORS", "0"},   // nor does a CUDA error end it from that thread
+      {"TORCH_NCCL_DUMP_ON_TIMEOUT", "0"},       // the engine asks for the record, and wants no sleep before
       {"TORCH_NCCL_WAIT_TIMEOUT_DUMP_MILSEC", "0"},
-      {"TORCH_NCCL_PROPAGATE_ERROR", "0"},            // FailureBoard does
+      {"TORCH_NCCL_PROPAGATE_ERROR", "0"},  // FailureBoard does
       {"TORCH_NCCL_DESYNC_DEBUG", "0"},
-      {"TORCH_FR_BUFFER_SIZE", "2000"},               // operations that the flight recorder keeps
+      {"TORCH_FR_BUFFER_SIZE", "2000"},  // operations that the flight recorder keeps
   };
   for (auto [name, value] : kSettings) setenv(name, value, /*overwrite=*/1);
 }

@@ -1,8 +1,5 @@
 // Process groups whose operations stand in line behind each other, as on a device, so that the engine has to look after
 // them without waiting.
-#include <torch/csrc/distributed/c10d/Backend.hpp>
-#include <torch/csrc/distributed/c10d/Store.hpp>
-
 #include <atomic>
 #include <condition_variable>
 #include <cstdio>
@@ -12,6 +9,8 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <torch/csrc/distributed/c10d/Backend.hpp>
+#include <torch/csrc/distributed/c10d/Store.hpp>
 
 #include "test_device.h"
 
@@ -29,9 +28,7 @@ class LineWork final : public c10d::Work {
   bool isSuccess() const override { return result_->completed() && !exception_; }
   std::exception_ptr exception() const override { return exception_; }
   void synchronize() override {}
-  bool wait(std::chrono::milliseconds) override {
-    TORCH_CHECK(false, "the host waits for an operation of a device");
-  }
+  bool wait(std::chrono::milliseconds) override { TORCH_CHECK(false, "the host waits for an operation of a device"); }
   c10::intrusive_ptr<c10::ivalue::Future> getFutureResult() override { return result_; }
 
   void end(std::exception_ptr error) {
@@ -66,7 +63,7 @@ class LineGroup final : public c10d::Backend {
     return enqueue([this, output, input](int64_t number) {
       auto *from = static_cast<const uint8_t *>(input.const_data_ptr());
       auto *to = static_cast<uint8_t *>(output.mutable_data_ptr());
-      store_->set(key(number, rank_), {from, from + input.nbytes()});
+      store_->set(key(number, rank_), std::vector<uint8_t>(from, from + input.nbytes()));
       for (int place = 0; place < size_; ++place) {
         auto bytes = word_of(number, place);
         TORCH_CHECK(bytes.size() == input.nbytes(), "rank ", place, " gives ", bytes.size(), " bytes");
@@ -77,7 +74,7 @@ class LineGroup final : public c10d::Backend {
 
   c10::intrusive_ptr<c10d::Work> barrier(const c10d::BarrierOptions &) override {
     return enqueue([this](int64_t number) {
-      store_->set(key(number, rank_), {1});
+      store_->set(key(number, rank_), std::vector<uint8_t>{1});
       for (int place = 0; place < size_; ++place) word_of(number, place);
     });
   }

@@ -37,7 +37,8 @@ struct ImaginedProducts {
 extension MemoryLedger {
   /// Saves x; the weight has its memory anyway.
   func float8Linear(
-    _ x: ImaginedTensor, byteCount: Int, _ products: ImaginedProducts, _ parameter: ImaginedParameter
+    _ x: ImaginedTensor, byteCount: Int, _ products: ImaginedProducts,
+    _ parameter: ImaginedParameter
   ) -> ImaginedTensor {
     _ = take(products.forward, \.working)
     return made(

@@ -280,7 +280,9 @@ final class ImaginedStep {
     let partial = ledger.take((T + 63) / 64 * D * 4, \.working)
     let result = ledger.take(T * D * e, \.gradients)
     accumulate(("norm", D, e), ledger.take(D * e, \.parameterGradients), in: head, .dense)
-    withExtendedLifetime((input, normalized, gradient, partial, quantized)) { hidden[batch] = result }
+    withExtendedLifetime((input, normalized, gradient, partial, quantized)) {
+      hidden[batch] = result
+    }
   }
 
   /// Logits, which become their gradient in place.

@@ -11,6 +11,7 @@
 extern "C" {
 #endif
 
+#pragma clang assume_nonnull begin
 /// Calls of operators that ran on the CPU so far.
 int64_t test_device_fallback_count(void);
 /// Copies between the host and the device so far, those of operators included.
@@ -46,7 +47,6 @@ void test_device_define_operators(TestOperators operators);
 /// The names of our operators that have no kernel of this device's own, with spaces between; valid until the next call.
 const char *test_device_unmapped_operators(void);
 
-#pragma clang assume_nonnull begin
 /// A CTGroupMaker of groups that order operations as a device does: they are carried out one after another on a thread
 /// of the group, through the store, and nobody waits for them. All-gather and barrier of tensors in host memory.
 ///
