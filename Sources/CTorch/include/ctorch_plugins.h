@@ -23,6 +23,10 @@ typedef struct CTCudaDevice {
 CTStatus ct_cuda_driver(const char *library, int32_t *version, int32_t *device_count);
 CTStatus ct_cuda_device(const char *library, int32_t index, CTCudaDevice *out);
 
+/// What the CUDA plug-in chose for attention by measurement so far, a line for each class of shapes, cut at `capacity`
+/// bytes; empty where it is not open.
+void ct_cuda_attention_choices(char *text, int64_t capacity);
+
 /// As ct_group_create, over NCCL: for tensors on the current CUDA device. The CUDA plug-in must be open. An operation
 /// that takes longer than `timeout_ms` is aborted, with the group.
 CTStatus ct_group_create_nccl(ct_store *store, const char *prefix, int32_t index, int32_t size, int64_t timeout_ms,
