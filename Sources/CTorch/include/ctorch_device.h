@@ -59,6 +59,30 @@ void ct_event_free(ct_event *event);
 /// The tensor's memory, when it is freed, is not used again before what was issued to the stream until then is over.
 CTStatus ct_tensor_record_stream(ct_tensor *tensor, CTStream stream);
 
+// ---- What a device did, by libtorch's own tracer (Kineto; CUPTI on NVIDIA's GPUs), see trace.cpp.
+
+typedef struct ct_device_trace ct_device_trace;
+/// Everything of one name: a kernel or copy, on a CPU an operator with those that it calls.
+typedef struct CTDeviceActivity {
+  const char *name;
+  int64_t calls;
+  double seconds;
+} CTDeviceActivity;
+/// Loads what tracing needs, which takes seconds once; a step between this and ct_device_trace_start keeps that out
+/// of the trace.
+CTStatus ct_device_trace_prepare(CTDevice device);
+/// Traces until ct_device_trace_stop on the same thread.
+CTStatus ct_device_trace_start(CTDevice device);
+/// Waits for the device. Fails where nothing was seen.
+CTStatus ct_device_trace_stop(CTDevice device, ct_device_trace *_Nullable *_Nonnull out);
+/// Seconds from the first thing that the device did to the end of the last, and those in which it did any.
+double ct_device_trace_seconds(const ct_device_trace *trace);
+double ct_device_trace_busy_seconds(const ct_device_trace *trace);
+size_t ct_device_trace_count(const ct_device_trace *trace);
+/// The texts live as long as the trace.
+CTDeviceActivity ct_device_trace_activity(const ct_device_trace *trace, size_t index);
+void ct_device_trace_free(ct_device_trace *trace);
+
 #pragma clang assume_nonnull end
 #ifdef __cplusplus
 }

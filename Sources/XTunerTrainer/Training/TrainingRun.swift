@@ -146,7 +146,7 @@ public final class TrainingRun {
         ? try TensorBoardWriter(folder: layout.tensorboard, resumingAfter: resumedStep) : nil
     }
     progress = ranks.reporter(configuration.logging, totalSteps: stepCount)
-    peakRate = try ranks.sum(Throughput.matrixProductPeak(dtype: computeDType, device: device))
+    peakRate = try ranks.sum(Throughput.peak(dtype: computeDType, device: device))
     cost = StepCost(
       modelConfiguration, recomputedLayerCount: engine.options.recomputedLayerCount)
     let stepCount = stepCount
