@@ -12,6 +12,7 @@
 #include <mutex>
 
 #include "bridge.h"
+#include "device/host_memory.h"
 #include "operators/parallel.h"
 
 namespace ctorch {
@@ -75,11 +76,16 @@ CTStatus ct_tensor_data(ct_tensor *tensor, void **out) {
 CTStatus ct_tensor_from_bytes(const void *bytes, size_t byte_count, const int64_t *sizes, size_t sizes_count,
                               int32_t dtype, CTDevice device, ct_tensor **out) {
   return guarded([&] {
-    auto host = at::empty(at::IntArrayRef(sizes, sizes_count), at::TensorOptions(to_scalar_type(dtype)));
-    TORCH_CHECK(host.nbytes() == byte_count, "shape ", host.sizes(), " needs ", host.nbytes(), " bytes, got ",
-                byte_count);
+    at::IntArrayRef shape(sizes, sizes_count);
+    auto type = to_scalar_type(dtype);
+    size_t needed = c10::multiply_integers(shape) * c10::elementSize(type);
+    TORCH_CHECK(needed == byte_count, "shape ", shape, " needs ", needed, " bytes, got ", byte_count);
+    auto target = to_device(device);
+    // A device copies from pinned memory while the host goes on; its allocator keeps the memory as long as that takes.
+    auto host = target.is_cpu() || byte_count == 0 ? at::empty(shape, type)
+                                                   : host_buffer(target, byte_count).view(type).view(shape);
     if (byte_count > 0) std::memcpy(host.data_ptr(), bytes, byte_count);
-    *out = new ct_tensor{to_device(device).is_cpu() ? host : host.to(to_device(device))};
+    *out = new ct_tensor{target.is_cpu() ? host : host.to(target, /*non_blocking=*/has_pinned_memory(target))};
   });
 }
 

@@ -124,6 +124,15 @@ public struct CUDAPlugin: Sendable {
   /// Where the plug-in of programs in `folder` is.
   static func path(in folder: String) -> String { "\(folder)/libXTunerCUDA.so" }
 
+  /// Which library attention was given to in this process, a line for each class of shapes that was
+  /// measured, with the times of both; empty where the plug-in is not open or nothing was measured.
+  public static var attentionChoices: [String] {
+    var text = [CChar](repeating: 0, count: 1 << 16)
+    ct_cuda_attention_choices(&text, Int64(text.count))
+    let bytes = text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+    return String(decoding: bytes, as: UTF8.self).split(separator: "\n").map(String.init)
+  }
+
   // MARK: - The plug-in's file
 
   private struct Marker {

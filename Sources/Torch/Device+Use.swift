@@ -16,4 +16,18 @@ extension Device {
   public func synchronize() {
     torchCall("synchronize") { ct_device_synchronize(raw) }
   }
+
+  /// Whether operations that make the host wait for this kind of device can be made to fail: on CUDA
+  /// with the plug-in, never on a CPU.
+  public var canForbidWaits: Bool { ct_device_can_forbid_waiting(kind.rawValue) }
+
+  /// Runs `body`, in which an operation that makes the host wait for this kind of device (a copy to
+  /// ordinary host memory, `item()`, `synchronize()`) stops the process with a message that names it.
+  ///
+  /// It holds for all threads of the process. The device must be one that `canForbidWaits`.
+  public func forbiddingWaits<Result>(_ body: () throws -> Result) rethrows -> Result {
+    torchCall("forbiddingWaits") { ct_device_forbid_waiting(kind.rawValue, true) }
+    defer { torchCall("forbiddingWaits") { ct_device_forbid_waiting(kind.rawValue, false) } }
+    return try body()
+  }
 }

@@ -6,6 +6,8 @@
 
 #include <cstdio>
 
+#include "operators/attention_choice.h"
+
 #define XTUNER_TEXT_OF(x) #x
 #define XTUNER_TEXT(x) XTUNER_TEXT_OF(x)
 
@@ -33,3 +35,11 @@ bool xtuner_cuda_device(int32_t index, char *name, int64_t capacity, int64_t *me
   *processors = properties.multiProcessorCount;
   return true;
 }
+
+void xtuner_cuda_attention_choices(char *text, int64_t capacity) {
+  std::string all;
+  for (const auto &line : xtuner::cuda_operators::attention_choices()) all += line + "\n";
+  std::snprintf(text, static_cast<size_t>(capacity), "%s", all.c_str());
+}
+
+bool xtuner_cuda_pin_attention(const char *name) { return xtuner::cuda_operators::pin_attention(name); }

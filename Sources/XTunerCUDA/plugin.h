@@ -17,6 +17,14 @@ void xtuner_cuda_forbid_waiting(bool forbid);
 /// The name of a device, its memory in bytes and its multiprocessors. False where there is none of this index.
 bool xtuner_cuda_device(int32_t index, char *name, int64_t capacity, int64_t *memory, int32_t *processors);
 
+/// What was chosen for attention by measurement so far in this process, a line for each class of shapes, cut at
+/// `capacity` bytes with the zero at the end.
+void xtuner_cuda_attention_choices(char *text, int64_t capacity);
+
+/// Takes "flash" or "cudnn" for attention wherever both fit, or the faster again ("measured"): for checks. False for
+/// another name.
+bool xtuner_cuda_pin_attention(const char *name);
+
 /// Makes a group over NCCL; see CTGroupMaker of CTorch's ctorch_plugins.h.
 bool xtuner_group_create(void *store, int32_t index, int32_t size, int64_t timeout_ms, const char *name, void **out,
                          char *message, int64_t capacity);

@@ -7,14 +7,18 @@ package struct BenchStepCommand: EngineCommand {
     abstract: "Measures whole training steps of a Qwen3-MoE model with 140 M parameters.",
     discussion: """
       A step is forward, backward, clipping by the gradient norm and AdamW, on one pack of fresh \
-      random tokens. The JSON line has the keys of the benchmark scripts of other engines. For \
-      their sake the environment variables SEQ, STEPS and THREADS are the defaults of --seq, \
-      --steps and --threads; no other command reads them.
+      random tokens. --preset takes the sizes of a published model, and the options of sizes \
+      replace single ones. Tokens go where the router sends them, unless --forced-routing is given. \
+      The JSON line has the keys of the benchmark scripts of other engines. For their sake the \
+      environment variables SEQ, STEPS and THREADS are the defaults of --seq, --steps and \
+      --threads; no other command reads them.
 
       EXAMPLES:
         xtuner bench step
         xtuner bench step --seq 8192 --steps 5 --json
         xtuner bench step --profile
+        xtuner bench step --device cuda --preset Qwen3-8B --layers 9 --seq 16384
+        xtuner bench step --set training.recompute=full --idle
         SEQ=2048 STEPS=11 xtuner bench step --json
       """)
 
@@ -32,37 +36,48 @@ package struct BenchStepCommand: EngineCommand {
   @Option(name: .customLong("warm"), help: "Steps before the measured ones.")
   package var warmUpCount = 3
 
-  @Option(name: .customLong("layers"), help: "Decoder layers.")
-  package var layerCount = 8
+  @Option(help: "What to compute on: cpu, cuda or npu.")
+  package var device = BenchDevice.cpu
 
-  @Option(name: .customLong("hidden"), help: "Hidden size.")
-  package var hiddenSize = 512
+  @Option(
+    help: ArgumentHelp(
+      "Take the sizes of a published model, such as Qwen3-30B-A3B.", valueName: "name"))
+  package var preset: String?
 
-  @Option(name: .customLong("experts"), help: "Experts a layer.")
-  package var expertCount = 32
+  @Option(name: .customLong("layers"), help: "Decoder layers (default: 8).")
+  package var layerCount: Int?
 
-  @Option(name: .customLong("experts-per-token"), help: "Experts that a token is sent to.")
-  package var expertsPerToken = 4
+  @Option(name: .customLong("hidden"), help: "Hidden size (default: 512).")
+  package var hiddenSize: Int?
 
-  @Option(name: .customLong("expert-size"), help: "Intermediate size of an expert.")
-  package var expertSize = 256
+  @Option(name: .customLong("experts"), help: "Experts a layer (default: 32).")
+  package var expertCount: Int?
+
+  @Option(
+    name: .customLong("experts-per-token"),
+    help: "Experts that a token is sent to (default: 4).")
+  package var expertsPerToken: Int?
+
+  @Option(
+    name: .customLong("expert-size"), help: "Intermediate size of an expert (default: 256).")
+  package var expertSize: Int?
 
   @Option(
     name: .customLong("dense-size"),
     help: "Intermediate size of a dense feed-forward layer, which takes the place of experts.")
   package var denseSize: Int?
 
-  @Option(name: .customLong("vocabulary"), help: "Vocabulary size.")
-  package var vocabularySize = 32768
+  @Option(name: .customLong("vocabulary"), help: "Vocabulary size (default: 32768).")
+  package var vocabularySize: Int?
 
-  @Option(name: .customLong("heads"), help: "Query heads.")
-  package var headCount = 8
+  @Option(name: .customLong("heads"), help: "Query heads (default: 8).")
+  package var headCount: Int?
 
-  @Option(name: .customLong("kv-heads"), help: "Key and value heads.")
-  package var keyValueHeadCount = 2
+  @Option(name: .customLong("kv-heads"), help: "Key and value heads (default: 2).")
+  package var keyValueHeadCount: Int?
 
-  @Option(name: .customLong("head-dimension"), help: "Size of a head.")
-  package var headDimension = 64
+  @Option(name: .customLong("head-dimension"), help: "Size of a head (default: 64).")
+  package var headDimension: Int?
 
   @Option(
     name: .customLong("embedding-deviation"),
@@ -87,7 +102,36 @@ package struct BenchStepCommand: EngineCommand {
   package var forcedRouting: ForcedRoutingRule?
 
   @Option(help: "Layers whose activations are computed again in the backward pass.")
-  package var recompute = 0
+  package var recompute: Int?
+
+  @Option(
+    name: .customLong("set"),
+    help: ArgumentHelp(
+      "An option of training (\(settableText)); may be given several times.",
+      valueName: "key=value"))
+  package var overrides: [String] = []
+
+  @Option(
+    help: """
+      Seconds to wait before measuring on a CPU until other processes leave it alone; 0 measures at \
+      once, and what others do then spoils steps.
+      """)
+  package var patience = 60.0
+
+  @Flag(
+    help: """
+      Trace three more steps: the share of their time in which the device did nothing, and what \
+      it did in the rest. On a CPU, the time outside operations.
+      """)
+  package var idle = false
+
+  @Flag(
+    name: .customLong("forbid-waits"),
+    help: """
+      End with an error where an operation inside a step makes the host wait for the device; not on \
+      a CPU, which nothing waits for.
+      """)
+  package var forbidsWaits = false
 
   @Flag(
     help: "Run three more steps and print a table of their operations, their rates and limits.")
@@ -101,37 +145,74 @@ package struct BenchStepCommand: EngineCommand {
   @Flag(help: "Print one JSON object, with the keys of the other engines' scripts.")
   package var json = false
 
+  /// Keys of a configuration that mean something without data.
+  package static let settable = [
+    "model.fp8", "model.fp8_modules", "training.recompute", "training.kept_stages",
+    "training.swap_activations", "training.swap_optimizer", "loss.chunk_size", "loss.z_loss",
+    "loss.balance_loss", "loss.router_z_loss", "run.deterministic",
+  ]
+  private static let settableText = settable.joined(separator: ", ")
+
   package init() {}
 
   package var request: EngineRequest { .benchStep(self) }
 
   package func validate() throws {
     let counts = [
-      ("--warm", warmUpCount, 0), ("--layers", layerCount, 1), ("--hidden", hiddenSize, 1),
-      ("--experts", expertCount, 1), ("--experts-per-token", expertsPerToken, 1),
-      ("--expert-size", expertSize, 1), ("--vocabulary", vocabularySize, 2),
+      ("--warm", warmUpCount, 0), ("--layers", layerCount ?? 1, 1),
+      ("--hidden", hiddenSize ?? 1, 1),
+      ("--experts", expertCount ?? 1, 1), ("--experts-per-token", expertsPerToken ?? 1, 1),
+      ("--expert-size", expertSize ?? 1, 1), ("--vocabulary", vocabularySize ?? 2, 2),
       ("--dense-size", denseSize ?? 1, 1),
-      ("--heads", headCount, 1), ("--kv-heads", keyValueHeadCount, 1),
-      ("--head-dimension", headDimension, 2), ("--recompute", recompute, 0),
+      ("--heads", headCount ?? 1, 1), ("--kv-heads", keyValueHeadCount ?? 1, 1),
+      ("--head-dimension", headDimension ?? 2, 2), ("--recompute", recompute ?? 0, 0),
       ("--seq", sequenceLengthOption ?? 2, 2), ("--steps", stepCountOption ?? 1, 1),
       ("--threads", threadCountOption ?? 1, 1),
     ]
     for (option, value, minimum) in counts {
       try OptionLimits.check(option, value, minimum: minimum)
     }
+    try OptionLimits.check("--patience", patience, "0 or more") { $0 >= 0 && $0.isFinite }
     guard state == .float32 || dtype == .bfloat16 else {
       throw ValidationError("--state bf16 needs --dtype bf16, which is \(dtype.rawValue)")
-    }
-    guard expertsPerToken <= expertCount else {
-      throw ValidationError(
-        "--experts-per-token must be at most --experts (\(expertCount)), is \(expertsPerToken)")
     }
     guard denseSize == nil || forcedRouting == nil else {
       throw ValidationError("--forced-routing needs experts, which --dense-size replaces")
     }
-    guard headCount.isMultiple(of: keyValueHeadCount) else {
+    try checkSizes()
+    try checkOverrides()
+  }
+
+  /// Checks sizes against each other where no preset gives the rest.
+  private func checkSizes() throws {
+    guard preset == nil else { return }
+    let (experts, chosen) = (expertCount ?? 32, expertsPerToken ?? 4)
+    guard chosen <= experts else {
       throw ValidationError(
-        "--kv-heads must divide --heads (\(headCount)), is \(keyValueHeadCount)")
+        "--experts-per-token must be at most --experts (\(experts)), is \(chosen)")
+    }
+    let (heads, keyValueHeads) = (headCount ?? 8, keyValueHeadCount ?? 2)
+    guard heads.isMultiple(of: keyValueHeads) else {
+      throw ValidationError("--kv-heads must divide --heads (\(heads)), is \(keyValueHeads)")
+    }
+  }
+
+  private func checkOverrides() throws {
+    for text in overrides {
+      let key = text.prefix { $0 != "=" }
+      guard key.count < text.count else {
+        throw ValidationError("--set needs KEY=VALUE, such as training.recompute=full, is \(text)")
+      }
+      guard Self.settable.contains(String(key)) else {
+        throw ValidationError(
+          """
+          --set \(key): bench step takes \(Self.settableText); other options of training need data \
+          or have an option of their own here
+          """)
+      }
+      guard key != "training.recompute" || recompute == nil else {
+        throw ValidationError("--recompute and --set \(text) cannot both be given; keep one")
+      }
     }
   }
 

@@ -26,6 +26,16 @@ package enum ForcedRoutingRule: String, ExpressibleByArgument, CaseIterable, Sen
   case random
 }
 
+/// What a benchmark computes on.
+package enum BenchDevice: String, ExpressibleByArgument, CaseIterable, Sendable {
+  /// The processor.
+  case cpu
+  /// The first of NVIDIA's GPUs.
+  case cuda
+  /// The first Ascend NPU.
+  case npu
+}
+
 /// When text is coloured.
 package enum ColorMode: String, ExpressibleByArgument, CaseIterable, Sendable {
   /// On a terminal, unless `NO_COLOR` is set.

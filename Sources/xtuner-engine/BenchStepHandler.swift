@@ -26,6 +26,8 @@ struct BenchStepHandler {
   private let stepCount: Int
   private let threadCount: Int
   private let environment: [String: String]
+  private let configuration: RunConfiguration
+  private let device: Device
   private let model: BenchStepModel
   private let engine: TrainingEngine
   private let optimizer: AdamW
@@ -49,27 +51,30 @@ struct BenchStepHandler {
     stepCount = try command.stepCount(environment: environment)
     threadCount = try command.threadCount(environment: environment)
     Torch.setThreadCount(threadCount)
+    let shapes = try command.modelConfiguration()
+    let configuration = try command.runConfiguration(shapes)
+    self.configuration = configuration
+    device = try command.usableDevice(configuration)
+    Torch.setDeterministic(configuration.run.deterministic)
     model = BenchStepModel(
-      BenchStepModel.Sizes(
-        layerCount: command.layerCount, hiddenSize: command.hiddenSize,
-        expertCount: command.expertCount, expertsPerToken: command.expertsPerToken,
-        expertSize: command.expertSize, vocabularySize: command.vocabularySize,
-        headCount: command.headCount, keyValueHeadCount: command.keyValueHeadCount,
-        headSize: command.headDimension, denseSize: command.denseSize),
-      embeddingDeviation: command.embeddingDeviation, computeDType: DType(command.dtype),
-      keepsMaster: command.state == .float32)
-    var options = TrainingEngine.Options()
-    options.recomputedLayerCount = command.recompute
-    options.forcedRouting = command.forcedRouting.map { rule in
-      switch rule {
-      case .uniform: .uniform
-      case .random: .random
-      }
+      shapes, embeddingDeviation: command.embeddingDeviation, computeDType: DType(command.dtype),
+      keepsMaster: command.state == .float32, float8: configuration.float8Modules, device: device)
+    guard !command.forbidsWaits || device.canForbidWaits else {
+      throw CommandFailure(
+        .usage,
+        """
+        --forbid-waits needs a device whose back end can refuse to wait (CUDA with its plug-in); \
+        these steps run on \(device)
+        """)
     }
     engine = TrainingEngine(
-      model: model.prepared.model, units: model.prepared.units, options: options)
+      model: model.prepared.model, units: model.prepared.units,
+      options: command.engineOptions(configuration, layerCount: shapes.layers.count))
     // 0.9, 0.95, 1e-8 and 0.1, as in the scripts, are the defaults.
-    optimizer = AdamW(model.prepared.units.all, options: AdamW.Options())
+    optimizer = AdamW(
+      model.prepared.units.all, options: AdamW.Options(),
+      swap: configuration.training.swapsOptimizer ? HostSwap(device: device) : nil)
+    DeviceMemory.resetPeak(on: device)
   }
 
   private mutating func measure() throws {
@@ -77,21 +82,28 @@ struct BenchStepHandler {
       let step = try runStep()
       report("warm \(index)", step, others: nil)
     }
-    MachineLoad.waitUntilQuiet(limit: Self.quietLimit, patience: 60)
-    var peak = MachineLimits.matrixProductPeak()
+    // What other processes do on the processor does not spoil a step on a device.
+    let isHost = device.kind == .cpu
+    if isHost {
+      MachineLoad.waitUntilQuiet(limit: Self.quietLimit, patience: command.patience)
+    }
+    var peak = productPeak()
     var lastStep: Step?
     while cleanSteps.count < stepCount && cleanSteps.count + dirtyCount < 4 * stepCount {
       let load = MachineLoad.now()
       let step = try runStep()
       let others = load.othersSince()
       lastStep = step
-      if others < Self.quietLimit { cleanSteps.append(step) } else { dirtyCount += 1 }
+      if others < Self.quietLimit || !isHost { cleanSteps.append(step) } else { dirtyCount += 1 }
       report("step", step, others: others)
     }
-    MachineLoad.waitUntilQuiet(limit: Self.quietLimit, patience: 30)
-    peak = max(peak, MachineLimits.matrixProductPeak())
+    if isHost {
+      MachineLoad.waitUntilQuiet(limit: Self.quietLimit, patience: command.patience / 2)
+      peak = max(peak, productPeak())
+    }
     let used = cleanSteps.isEmpty ? [lastStep].compactMap { $0 } : cleanSteps
-    printResult(used, peak: peak)
+    let activity = command.idle ? try traceSteps() : nil
+    printResult(used, peak: peak, activity: activity)
     guard command.profile || command.profilesShapes else { return }
     let stepCount = 3
     let clock = ContinuousClock()
@@ -105,8 +117,24 @@ struct BenchStepHandler {
     ).write()
   }
 
+  /// The base of `mfu`, FLOP/s.
+  private func productPeak() -> Double {
+    device.kind == .cpu
+      ? MachineLimits.matrixProductPeak()
+      : Throughput.peak(dtype: DType(command.dtype), device: device)
+  }
+
+  /// What the device did in three more steps, issued without waiting in between.
+  private mutating func traceSteps() throws -> DeviceActivity {
+    DeviceActivity.prepare(on: device)
+    _ = try runStep()
+    return try DeviceActivity.record(on: device) {
+      for _ in 0..<3 { _ = try runStep(waits: false) }
+    }
+  }
+
   /// One step on fresh tokens: gradients, norm, clipping, update.
-  private mutating func runStep() throws -> Step {
+  private mutating func runStep(waits: Bool = true) throws -> Step {
     let batch = model.batch(length: length, step: losses.count)
     let clock = ContinuousClock()
     let system = MachineLoad.systemSeconds()
@@ -116,6 +144,7 @@ struct BenchStepHandler {
     let norm = try GradientNorm(model.prepared.units).value
     // Clipped to norm 1, with 1e-6 as in torch.nn.utils.clip_grad_norm_.
     optimizer.step(learningRate: 1e-4, gradientScale: min(1, 1 / (norm + 1e-6)))
+    if waits { device.synchronize() }
     let end = clock.now
     losses.append(measured.loss)
     norms.append(norm)
@@ -141,14 +170,20 @@ struct BenchStepHandler {
     Output.note(line)
   }
 
-  private func printResult(_ steps: [Step], peak: Double) {
+  private func printResult(_ steps: [Step], peak: Double, activity: DeviceActivity?) {
     let total = Self.median(steps.map(\.total))
-    let operations = model.stepOperations(length: length)
+    let operations =
+      Double(length)
+      * model.configuration.trainingOperationsPerToken(effectiveLength: Double(length))
     let parameterCount = model.prepared.model.parameters.reduce(0) { $0 + $1.elementCount }
-    let fields: [(String, JSONValue)] = [
+    var fields: [(String, JSONValue)] = [
       ("peer", "xtuner"), ("impl", "swift"), ("compile", false),
       ("dtype", .string(command.dtype.rawValue)),
       ("master", command.state == .float32 ? "fp32" : "none"),
+      ("device", .string(device.description)),
+      ("layers", .integer(model.configuration.layers.count)),
+      ("fp8", .string(configuration.model.float8.rawValue)),
+      ("recompute", .integer(engine.options.recomputedLayerCount)),
       ("seq", .integer(length)), ("emb_std", .double(command.embeddingDeviation)),
       ("data", "zipf"), ("params", Self.rounded(Double(parameterCount) / 1e6)),
       ("tok_s", Self.rounded(Double(length) / total)), ("med", Self.rounded(total)),
@@ -160,18 +195,27 @@ struct BenchStepHandler {
       ("gflops", Self.rounded(operations / total / 1e9)), ("peak", Self.rounded(peak / 1e9)),
       ("mfu", Self.rounded(operations / total / peak)),
       ("rss_gb", Self.rounded(Double(MachineLoad.peakResidentKibibytes()) / 1e6)),
+      ("device_gb", deviceGigabytes),
       ("first_step_s", firstStepAge.map(Self.rounded) ?? .null),
       ("clean", .integer(cleanSteps.count)), ("dirty", .integer(dirtyCount)),
       ("torch", .string(Torch.version)), ("threads", .integer(threadCount)),
       ("alloc", .string(environment["PEERS_ALLOC"] ?? "default")),
       ("loss", .array(losses.prefix(10).map(Self.rounded))),
       ("gnorm", .array(norms.prefix(3).map(Self.rounded))),
+      ("attention", .array(CUDAPlugin.attentionChoices.map(JSONValue.string))),
     ]
+    if let activity { fields += activity.fields }
     if command.json {
       Output.write(JSONValue.object(JSONObject(fields.map { .init(key: $0, value: $1) })).text())
     } else {
       Output.write(rows: fields.map { ($0, $1.stringValue ?? $1.text()) })
     }
+  }
+
+  /// The most bytes of tensors on a device at a time, in GB; null on a CPU, which has `rss_gb`.
+  private var deviceGigabytes: JSONValue {
+    device.kind == .cpu
+      ? .null : Self.rounded(Double(DeviceMemory.peakByteCount(on: device)) / 1e9)
   }
 
   private static func median(_ values: [Double]) -> Double {
@@ -188,5 +232,22 @@ struct BenchStepHandler {
 
   private static func text(_ value: Double) -> String {
     String(format: "%.3f", value)
+  }
+}
+
+extension DeviceActivity {
+  /// The keys of `bench step --idle`: the share of idle time, and the kernels with most time.
+  fileprivate var fields: [(String, JSONValue)] {
+    let kernels = operations.prefix(15).map { operation -> JSONValue in
+      .members([
+        "name": .string(String(operation.name.prefix(120))),
+        "calls": .integer(operation.callCount),
+        "share": .number(operation.seconds / max(seconds, 1e-9), digits: 4),
+      ])
+    }
+    return [
+      ("idle", .number(idleShare, digits: 4)), ("traced_s", .number(seconds, digits: 5)),
+      ("kernels", .array(kernels)),
+    ]
   }
 }

@@ -4,6 +4,13 @@
 
 #include <limits>
 
+namespace emulated {
+
+/// Calls of cuDNN's attention, for checks that a choice is made.
+int64_t cudnn_calls = 0;
+
+}  // namespace emulated
+
 namespace {
 
 using at::Tensor;
@@ -91,6 +98,68 @@ std::tuple<Tensor, Tensor, Tensor> flash_backward(const Tensor &grad, const Tens
   return {dq, dk, dv};
 }
 
+void check_cudnn(const Tensor &x) {
+  TORCH_CHECK((x.scalar_type() == at::kBFloat16 || x.scalar_type() == at::kHalf) && x.dim() == 4 && x.size(0) == 1 &&
+                  x.stride(3) == 1 && x.size(3) % 8 == 0 && x.stride(1) % 8 == 0 && x.stride(2) % 8 == 0 &&
+                  reinterpret_cast<uintptr_t>(x.const_data_ptr()) % 16 == 0,
+              "cuDNN's attention: ", x.scalar_type(), x.sizes(), " with strides ", x.strides());
+}
+
+/// The [tokens, heads, width] of cuDNN's [1, heads, tokens, width], and the ends of their one sample.
+Tensor rows_of_batch(const Tensor &x) { return x.squeeze(0).transpose(0, 1); }
+Tensor as_batch(const Tensor &x) { return x.contiguous().unsqueeze(0).transpose(1, 2); }
+
+std::tuple<Tensor, Tensor, Tensor, Tensor, c10::SymInt, c10::SymInt, Tensor, Tensor, Tensor> cudnn_forward(
+    const Tensor &query, const Tensor &key, const Tensor &value, const std::optional<Tensor> &bias,
+    const std::optional<Tensor> &ends, const std::optional<Tensor> &key_ends, int64_t longest, int64_t longest_key,
+    bool computes_sums, double dropout, bool is_causal, bool returns_mask, std::optional<double> scale) {
+  ++emulated::cudnn_calls;
+  for (const auto &x : {query, key, value}) check_cudnn(x);
+  TORCH_CHECK(!bias && !ends && !key_ends && computes_sums && dropout == 0 && is_causal && !returns_mask,
+              "one causal sample, without bias and dropout");
+  int64_t tokens = query.size(2), heads = query.size(1);
+  TORCH_CHECK(longest == tokens && longest_key == tokens, "the longest sample is the pack");
+  auto part = [&](const Tensor &x) { return heads_of(rows_of_batch(x), 0, tokens, heads); };
+  auto scores = scores_of(part(query), part(key), *scale, std::nullopt);
+  auto out = at::matmul(at::softmax(scores, -1), part(value)).transpose(0, 1).to(query.scalar_type());
+  auto none = at::empty({}, at::kLong);
+  return {as_batch(out),
+          at::logsumexp(scores, -1).unsqueeze(0).unsqueeze(-1),
+          {},
+          {},
+          longest,
+          longest_key,
+          none,
+          none,
+          {}};
+}
+
+/// Like flash_backward, in cuDNN's layout.
+std::tuple<Tensor, Tensor, Tensor> cudnn_backward(const Tensor &grad, const Tensor &query, const Tensor &key,
+                                                  const Tensor &value, const Tensor &out, const Tensor &sums,
+                                                  const Tensor &, const Tensor &, const Tensor &bias,
+                                                  const Tensor &ends, const Tensor &key_ends, int64_t, int64_t,
+                                                  double dropout, bool is_causal, std::optional<double> scale) {
+  ++emulated::cudnn_calls;
+  for (const auto &x : {grad, query, key, value, out}) check_cudnn(x);
+  TORCH_CHECK(!bias.defined() && !ends.defined() && !key_ends.defined() && dropout == 0 && is_causal,
+              "one causal sample, without bias and dropout");
+  int64_t tokens = query.size(2), heads = query.size(1), groups = key.size(1);
+  TORCH_CHECK(sums.is_contiguous() && sums.sizes() == at::IntArrayRef({1, heads, tokens, 1}), "sums are ",
+              sums.sizes());
+  auto part = [&](const Tensor &x) { return heads_of(rows_of_batch(x), 0, tokens, heads); };
+  auto q = part(query), k = part(key), v = part(value), g = part(grad);
+  auto p = (scores_of(q, k, *scale, std::nullopt) - sums.squeeze(0)).exp();
+  auto slopes = p * (at::matmul(g, v.transpose(1, 2)) - (g * part(out)).sum(-1, true)) * *scale;
+  auto joined = [&](const Tensor &x, const Tensor &like) {
+    auto sum = x.unflatten(0, {like.size(1), heads / like.size(1)}).sum(1);
+    return as_batch(sum.transpose(0, 1).to(like.scalar_type()));
+  };
+  TORCH_CHECK(groups == value.size(1), "as many heads of keys as of values");
+  return {joined(at::matmul(slopes, k), query), joined(at::matmul(slopes.transpose(1, 2), q), key),
+          joined(at::matmul(p.transpose(1, 2), g), value)};
+}
+
 Tensor &addmm_dtype_out(const Tensor &self, const Tensor &a, const Tensor &b, at::ScalarType type,
                         const at::Scalar &beta, const at::Scalar &alpha, Tensor &out) {
   TORCH_CHECK(type == out.scalar_type() && type == self.scalar_type() && type == at::kFloat &&
@@ -105,5 +174,7 @@ Tensor &addmm_dtype_out(const Tensor &self, const Tensor &a, const Tensor &b, at
 TORCH_LIBRARY_IMPL(aten, CPU, m) {
   m.impl("_flash_attention_forward", flash_forward);
   m.impl("_flash_attention_backward", flash_backward);
+  m.impl("_cudnn_attention_forward", cudnn_forward);
+  m.impl("_cudnn_attention_backward", cudnn_backward);
   m.impl("addmm.dtype_out", addmm_dtype_out);
 }

@@ -1,6 +1,7 @@
 #include "workload.h"
 
 #include <ATen/ATen.h>
+#include <dlfcn.h>
 
 #include "../../Sources/CTorch/operators/dispatch.h"
 
@@ -196,6 +197,12 @@ void add_products(std::vector<Measurement> &list) {
                   }});
 }
 
+/// Takes a library for attention; there is no plug-in in a dry run without libtorch_cuda.so, and nothing runs then.
+void pin(const std::string &library) {
+  static auto function = reinterpret_cast<bool (*)(const char *)>(dlsym(RTLD_DEFAULT, "xtuner_cuda_pin_attention"));
+  TORCH_CHECK(function != nullptr && function(library.c_str()), "the plug-in does not know ", library);
+}
+
 void add_attention(std::vector<Measurement> &list) {
   using Forward = Pair(T, T, T, T, double, int64_t, const Optional &);
   using Backward = Four(T, T, T, T, T, T, T, double, int64_t, const Optional &);
@@ -209,23 +216,29 @@ void add_attention(std::vector<Measurement> &list) {
                                  normal({kTokens, kKeyHeads, kHeadSize}, device), bounds};
     };
     auto size = shape({samples, kTokens / samples, kHeads, kHeadSize});
-    list.push_back({"varlen_attention", size, 0, flops, [inputs](at::Device device) {
-                      auto t = inputs(device);
-                      return [=] {
-                        call<Forward>("xtuner::varlen_attention", t[0], t[1], t[2], t[3], 0.088, int64_t(0),
-                                      Optional());
-                      };
-                    }});
-    list.push_back({"varlen_attention_backward", size, 0, 2.5 * flops, [inputs](at::Device device) {
-                      auto t = inputs(device);
-                      auto [out, sums] = call<Forward>("xtuner::varlen_attention", t[0], t[1], t[2], t[3], 0.088,
-                                                       int64_t(0), Optional());
-                      auto g = at::randn_like(out);
-                      return [=, out = out, sums = sums] {
-                        call<Backward>("xtuner::varlen_attention_backward", g, t[0], t[1], t[2], out, sums, t[3], 0.088,
-                                       int64_t(0), Optional());
-                      };
-                    }});
+    // Of several samples there is FlashAttention-2 alone.
+    for (std::string library : {"flash", "cudnn"}) {
+      if (samples > 1 && library == "cudnn") continue;
+      list.push_back({"varlen_attention " + library, size, 0, flops, [inputs, library](at::Device device) {
+                        auto t = inputs(device);
+                        return [=] {
+                          pin(library);
+                          call<Forward>("xtuner::varlen_attention", t[0], t[1], t[2], t[3], 0.088, int64_t(0),
+                                        Optional());
+                        };
+                      }});
+      list.push_back({"... backward " + library, size, 0, 2.5 * flops, [inputs, library](at::Device device) {
+                        auto t = inputs(device);
+                        auto [out, sums] = call<Forward>("xtuner::varlen_attention", t[0], t[1], t[2], t[3], 0.088,
+                                                         int64_t(0), Optional());
+                        auto g = at::randn_like(out);
+                        return [=, out = out, sums = sums] {
+                          pin(library);
+                          call<Backward>("xtuner::varlen_attention_backward", g, t[0], t[1], t[2], out, sums, t[3],
+                                         0.088, int64_t(0), Optional());
+                        };
+                      }});
+    }
   }
 }
 

@@ -1,8 +1,19 @@
 // Attention over samples of a pack.
 #include <ATen/ATen.h>
+#include <dlfcn.h>
 
 #include "../../Sources/CTorch/operators/operators.h"
 #include "support.h"
+
+#ifdef XTUNER_EMULATED
+namespace emulated {
+extern int64_t cudnn_calls;
+}
+namespace xtuner::cuda_operators {
+bool pin_attention(const std::string &name);
+std::vector<std::string> attention_choices();
+}  // namespace xtuner::cuda_operators
+#endif
 
 namespace sanitized {
 namespace {
@@ -78,6 +89,49 @@ void check(const Case &c, at::ScalarType type) {
                                    : Function(run(xtuner::reference::varlen_attention, bounds)));
 }
 
+/// Whether there is a choice of libraries, and this one is taken from now on.
+bool pin(const char *name) {
+#ifdef XTUNER_EMULATED
+  return xtuner::cuda_operators::pin_attention(name);
+#else
+  auto function = reinterpret_cast<bool (*)(const char *)>(dlsym(RTLD_DEFAULT, "xtuner_cuda_pin_attention"));
+  return function != nullptr && function(name);
+#endif
+}
+
+/// Packs of one sample, which two libraries can compute, and others of which one cannot.
+void check_choice() {
+  for (const char *name : {"flash", "cudnn", "measured"}) {
+    if (!pin(name)) continue;
+#ifdef XTUNER_EMULATED
+    auto before = emulated::cudnn_calls;
+#endif
+    for (auto type : {at::kBFloat16, at::kHalf}) {
+      for (bool has_sinks : {false, true}) {
+        check({{257}, 4, 2, 64, 64, 0, 0.11, has_sinks, false}, type);
+        check({{0, 131, 0}, 3, 1, 40, 16, 1000, 0.11, has_sinks, true}, type);  // a window beyond the sample
+        check({{129}, 1, 2, 65, 65, 0, 0.11, has_sinks, true}, type);           // heads that neither takes
+        check({{149}, 2, 2, 16, 16, 5, 0.11, has_sinks, false}, type);          // cuDNN has no windows
+        check({{128, 3}, 2, 1, 16, 16, 0, 0.11, has_sinks, false}, type);       // nor several samples
+      }
+    }
+#ifdef XTUNER_EMULATED
+    auto calls = emulated::cudnn_calls - before;
+    if (std::string(name) == "flash") expect(calls == 0, text("cuDNN was called ", calls, " times beside flash"));
+    // Two shapes, two types, with and without sinks, forward and backward.
+    if (std::string(name) == "cudnn") expect(calls == 16, text("cuDNN was called ", calls, " times, not 16"));
+    if (std::string(name) == "measured") expect(calls > 0, "nothing was measured");
+#endif
+  }
+  pin("measured");
+#ifdef XTUNER_EMULATED
+  auto lines = xtuner::cuda_operators::attention_choices();
+  expect(!lines.empty(), "no choice is told");
+  for (const auto &line : lines)
+    expect(line.find("cannot") == std::string::npos && line.find("differ") == std::string::npos, line);
+#endif
+}
+
 }  // namespace
 
 void check_attention() {
@@ -89,6 +143,7 @@ void check_attention() {
   // Widths that differ in latent attention, and a sample that libtorch's flash attention takes.
   check({{131, 0, 67}, 1, 4, 192, 128, 0, 0.07, false, false}, at::kBFloat16);
   for (auto type : {at::kFloat, at::kBFloat16}) check({{3, 1031, 0, 7}, 2, 1, 8, 8, 0, 0.3, false, coin()}, type);
+  check_choice();
 }
 
 }  // namespace sanitized

@@ -5,14 +5,17 @@
 #include <ATen/ops/_reshape_alias_native.h>
 #include <ATen/ops/as_strided_native.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
 #include <ATen/ops/resize.h>
 #include <ATen/ops/view_native.h>
 #include <c10/core/DeviceGuard.h>
 #include <torch/library.h>
 
 #include <atomic>
+#include <set>
 
 #include "memory.h"
+#include "streams.h"
 #include "test_device.h"
 
 namespace test_device {
@@ -20,6 +23,9 @@ namespace {
 
 std::atomic<int64_t> fallback_count{0};
 std::atomic<int64_t> copy_count{0};
+
+/// Whether this thread is in an operator that runs on the CPU, whose copies are not the program's.
+thread_local bool is_in_fallback = false;
 
 constexpr c10::DispatchKeySet keys(c10::DispatchKey::PrivateUse1);
 
@@ -35,12 +41,42 @@ at::Tensor empty_strided(at::IntArrayRef size, at::IntArrayRef stride, std::opti
   return at::detail::empty_strided_generic(size, stride, allocator(), keys, c10::dtype_or_default(dtype));
 }
 
+/// The memory of either side, which nothing keeps.
+at::Tensor alias(const at::Tensor &tensor) {
+  if (!tensor.is_cpu()) return host_alias(tensor);
+  return at::from_blob(tensor.unsafeGetTensorImpl()->mutable_data(), tensor.sizes(), tensor.strides(),
+                       tensor.options().requires_grad(false));
+}
+
+/// What a copy is called where it is refused.
+std::string copy_name(const at::Tensor &from, const at::Tensor &to) {
+  auto direction = from.is_cpu() ? " to" : to.is_cpu() ? " from" : " on";
+  return c10::str("copy of ", from.sizes(), " ", from.dtype(), direction, " the device");
+}
+
 /// Between the host and the device, or within the device; converts and follows strides.
-at::Tensor copy_from(const at::Tensor &from, const at::Tensor &to, bool) {
+at::Tensor copy_from(const at::Tensor &from, const at::Tensor &to, bool non_blocking) {
   ++copy_count;
-  auto source = from.is_cpu() ? from : host_alias(from);
-  auto target = to.is_cpu() ? to : host_alias(to);
-  target.copy_(source);
+  auto source = from.numel() == 0 ? at::Tensor() : alias(from);
+  if (is_in_fallback || from.numel() == 0) {
+    if (source.defined()) alias(to).copy_(source);
+    return to;
+  }
+  const auto &on_device = from.is_cpu() ? to : from;
+  Operation copy(copy_name(from, to), current_stream(on_device.device().index()));
+  copy.reads(from);
+  copy.writes(to);
+  auto work = [source, target = alias(to)] { target.copy_(source); };
+  // Memory that is not pinned goes through the driver's own, and the host waits for it.
+  const auto &other = from.is_cpu() ? from : to;
+  bool waits = other.is_cpu() && !(non_blocking && is_pinned(other.unsafeGetTensorImpl()->data()));
+  if (!waits) {
+    copy.run_late(work);
+    return to;
+  }
+  host_waits(copy_name(from, to));
+  copy.run(work);
+  copy.wait();
   return to;
 }
 
@@ -65,13 +101,80 @@ at::Tensor copy_from_and_resize(const at::Tensor &from, const at::Tensor &to) {
 
 at::Scalar local_scalar(const at::Tensor &tensor) {
   ++copy_count;
-  return host_alias(tensor).item();
+  Operation read("aten::_local_scalar_dense", current_stream(tensor.device().index()));
+  read.reads(tensor);
+  host_waits("aten::_local_scalar_dense");
+  at::Scalar value;
+  read.run([&] { value = host_alias(tensor).item(); });
+  read.wait();
+  return value;
+}
+
+/// Operators whose result has a size or value that the host reads from the device, as on CUDA.
+bool reads_on_the_host(const std::string &name, const torch::jit::Stack &stack) {
+  static const std::set<std::string> names = {
+      "aten::nonzero",    "aten::masked_select",      "aten::_unique", "aten::_unique2",
+      "aten::unique_dim", "aten::unique_consecutive", "aten::equal",   "aten::repeat_interleave",
+      "aten::bincount",   "aten::multinomial",
+  };
+  if (names.count(name) > 0) return true;
+  if (name.rfind("aten::index", 0) != 0 && name != "aten::_index_put_impl_") return false;
+  return std::any_of(stack.begin(), stack.end(), [](const c10::IValue &value) {
+    if (!value.isOptionalTensorList() && !value.isList()) return false;
+    for (const c10::IValue &item : value.toListRef()) {
+      if (!item.isTensor() || !item.toTensor().defined()) continue;
+      auto type = item.toTensor().scalar_type();
+      if (type == at::kBool || type == at::kByte) return true;
+    }
+    return false;
+  });
+}
+
+template <typename Body>
+void for_each_tensor(const c10::IValue &value, Body &&body) {
+  if (value.isTensor()) {
+    body(value.toTensor());
+  } else if (value.isList()) {
+    for (const c10::IValue &item : value.toListRef()) for_each_tensor(item, body);
+  }
 }
 
 void run_on_cpu(const c10::OperatorHandle &op, torch::jit::Stack *stack) {
   ++fallback_count;
-  // A view that the CPU made would be of a copy: refused.
-  at::native::cpu_fallback(op, stack, /*error_on_views=*/true);
+  const auto &schema = op.schema();
+  auto arguments = torch::jit::last(*stack, schema.arguments().size());
+  auto device = current_device();
+  for (const auto &value : arguments) {
+    for_each_tensor(value, [&](const at::Tensor &tensor) {
+      if (tensor.is_privateuseone()) device = tensor.device().index();
+    });
+  }
+  if (reads_on_the_host(schema.name(), *stack)) host_waits(schema.name());
+  Operation operation(schema.name(), current_stream(device));
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const auto *alias = schema.arguments()[i].alias_info();
+    for_each_tensor(arguments[i], [&](const at::Tensor &tensor) {
+      if (!tensor.is_privateuseone()) return;
+      operation.reads(tensor);
+      if (alias != nullptr && alias->isWrite()) operation.writes(tensor);
+    });
+  }
+  operation.run([&] {
+    is_in_fallback = true;
+    try {
+      // A view that the CPU made would be of a copy: refused.
+      at::native::cpu_fallback(op, stack, /*error_on_views=*/true);
+    } catch (...) {
+      is_in_fallback = false;
+      throw;
+    }
+    is_in_fallback = false;
+  });
+  for (const auto &value : torch::jit::last(*stack, schema.returns().size())) {
+    for_each_tensor(value, [&](const at::Tensor &tensor) {
+      if (tensor.is_privateuseone()) operation.writes(tensor);
+    });
+  }
 }
 
 TORCH_LIBRARY_IMPL(_, PrivateUse1, m) { m.fallback(torch::CppFunction::makeFromBoxedFunction<&run_on_cpu>()); }

@@ -7,8 +7,13 @@
 #include <c10/core/impl/alloc_cpu.h>
 
 #include <array>
+#include <atomic>
+#include <limits>
 #include <mutex>
 #include <unordered_map>
+
+#include "streams.h"
+#include "test_device.h"
 
 namespace test_device {
 namespace {
@@ -24,6 +29,9 @@ void *reveal(const void *address) {
   return reinterpret_cast<void *>(bits & ~hidden_bit);
 }
 
+/// Bytes that each device has; what goes beyond is refused.
+std::atomic<int64_t> limit{std::numeric_limits<int64_t>::max()};
+
 using c10::CachingDeviceAllocator::DeviceStats;
 constexpr auto aggregate = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
 
@@ -33,7 +41,9 @@ class Allocator final : public c10::DeviceAllocator {
     auto index = current_device();
     c10::Device device(c10::kPrivateUse1, index);
     if (byte_count == 0) return {nullptr, nullptr, &release, device};
+    check_limit(byte_count, index);
     void *memory = c10::alloc_cpu(byte_count);
+    add_block(memory, byte_count, index, /*is_pinned=*/false);
     std::lock_guard<std::mutex> turn(lock_);
     blocks_[memory] = {byte_count, index};
     stats_[index].allocated_bytes[aggregate].increase(byte_count);
@@ -46,7 +56,9 @@ class Allocator final : public c10::DeviceAllocator {
 
   bool initialized() override { return true; }
   void emptyCache(c10::MempoolId_t) override {}
-  void recordStream(const c10::DataPtr &, c10::Stream) override {}
+  void recordStream(const c10::DataPtr &data, c10::Stream stream) override {
+    if (data.get() != nullptr) record_stream(reveal(data.get()), stream);
+  }
   DeviceStats getDeviceStats(c10::DeviceIndex device) override {
     std::lock_guard<std::mutex> turn(lock_);
     return stats_.at(device);
@@ -68,6 +80,13 @@ class Allocator final : public c10::DeviceAllocator {
 
   static void release(void *address);
 
+  void check_limit(size_t byte_count, c10::DeviceIndex index) {
+    std::lock_guard<std::mutex> turn(lock_);
+    auto live = stats_[index].allocated_bytes[aggregate].current;
+    TORCH_CHECK_WITH(OutOfMemoryError, live + static_cast<int64_t>(byte_count) <= limit.load(), "the test device has ",
+                     limit.load(), " bytes, of which ", live, " are in use, and not ", byte_count, " more");
+  }
+
   std::mutex lock_;
   std::unordered_map<void *, Block> blocks_;
   std::array<DeviceStats, device_count> stats_{};
@@ -82,6 +101,7 @@ Allocator &the_allocator() {
 void Allocator::release(void *address) {
   if (address == nullptr) return;
   void *memory = reveal(address);
+  remove_block(memory);
   auto &self = the_allocator();
   {
     std::lock_guard<std::mutex> turn(self.lock_);
@@ -102,11 +122,17 @@ void Allocator::release(void *address) {
 
 c10::Allocator *allocator() { return &the_allocator(); }
 
+void *host_address(const at::Tensor &tensor) { return reveal(tensor.unsafeGetTensorImpl()->data()); }
+
 at::Tensor host_alias(const at::Tensor &tensor) {
   TORCH_CHECK(tensor.is_privateuseone(), tensor.device(), " is not the test device");
   auto options = tensor.options().device(at::kCPU).requires_grad(false);
   if (tensor.numel() == 0) return at::empty(tensor.sizes(), options);
-  return at::from_blob(reveal(tensor.unsafeGetTensorImpl()->data()), tensor.sizes(), tensor.strides(), options);
+  return at::from_blob(host_address(tensor), tensor.sizes(), tensor.strides(), options);
 }
 
 }  // namespace test_device
+
+void test_device_set_memory_limit(int64_t byte_count) {
+  test_device::limit = byte_count > 0 ? byte_count : std::numeric_limits<int64_t>::max();
+}

@@ -124,6 +124,12 @@ import Testing
     ("bench step --experts 3 --experts-per-token 5", "at most --experts (3), is 5"),
     ("bench step --heads 7 --kv-heads 2", "must divide --heads (7), is 2"),
     ("demo --threads 0", "--threads must be at least 1"),
+    ("bench step --device tpu", "tpu"), ("bench step --set training.recompute", "KEY=VALUE"),
+    ("bench step --set training.steps=5", "--set training.steps: bench step takes model.fp8"),
+    (
+      "bench step --recompute 2 --set training.recompute=full",
+      "--recompute and --set training.recompute=full cannot both be given"
+    ),
   ])
   func badCommandLinesAreRefusedWithTheValue(line: String, part: String) throws {
     let text = try #require(Self.failure(line))
@@ -157,6 +163,17 @@ import Testing
     #expect(try command.sequenceLength(environment: environment) == 41)
     #expect(try command.stepCount(environment: environment) == 2)
     #expect(try command.threadCount(environment: environment) == 1)
+  }
+
+  @Test func sizesAreLeftToThePreset() throws {
+    let command = try command(
+      ["--preset", "Qwen3-8B", "--layers", "5", "--heads", "7", "--set", "model.fp8=emulated"])
+    #expect(command.preset == "Qwen3-8B")
+    #expect(command.layerCount == 5)
+    #expect(command.headCount == 7)
+    #expect(command.hiddenSize == nil)
+    #expect(command.overrides == ["model.fp8=emulated"])
+    #expect(command.device == .cpu)
   }
 
   @Test func denseLayersHaveNoRouting() throws {

@@ -1,6 +1,10 @@
 #include "device.h"
 
 #include <c10/core/CachingDeviceAllocator.h>
+#include <dlfcn.h>
+
+#include <array>
+#include <atomic>
 
 #include "ctorch_device.h"
 #include "ctorch_distributed.h"
@@ -15,6 +19,17 @@ c10::DeviceAllocator *allocator_of(at::Device device) {
   auto *allocator = dynamic_cast<c10::DeviceAllocator *>(c10::GetAllocator(device.type()));
   TORCH_CHECK(allocator != nullptr, "the allocator of ", device, " does not count its memory");
   return allocator;
+}
+
+using WaitSwitch = void (*)(bool);
+
+std::array<std::atomic<WaitSwitch>, static_cast<size_t>(c10::DeviceType::COMPILE_TIME_MAX_DEVICE_TYPES)> wait_switches;
+
+WaitSwitch wait_switch(int8_t type) {
+  auto known = wait_switches.at(static_cast<size_t>(type)).load();
+  if (known != nullptr || to_type(type) != c10::kCUDA) return known;
+  // The CUDA plug-in's, Sources/XTunerCUDA/plugin.h, once it is open.
+  return reinterpret_cast<WaitSwitch>(dlsym(RTLD_DEFAULT, "xtuner_cuda_forbid_waiting"));
 }
 
 }  // namespace
@@ -63,4 +78,18 @@ CTStatus ct_device_reset_peak_memory(CTDevice device) {
     else
       allocator_of(target)->resetPeakStats(target.index());
   });
+}
+
+bool ct_device_can_forbid_waiting(int8_t type) { return wait_switch(type) != nullptr; }
+
+CTStatus ct_device_forbid_waiting(int8_t type, bool forbid) {
+  return guarded([&] {
+    auto forbid_waiting = wait_switch(type);
+    TORCH_CHECK(forbid_waiting != nullptr, "the back end of ", to_type(type), " cannot refuse to wait");
+    forbid_waiting(forbid);
+  });
+}
+
+void ct_device_set_wait_switch(int8_t type, void (*forbid)(bool)) {
+  wait_switches.at(static_cast<size_t>(type)).store(forbid);
 }

@@ -67,7 +67,7 @@ bool ct_tensor_has_same_memory(const ct_tensor *a, const ct_tensor *b);
 
 /// The address of the first element of a CPU tensor. It must be contiguous.
 CTStatus ct_tensor_data(ct_tensor *tensor, void *_Nullable *_Nonnull out);
-/// Copies `byte_count` bytes from host memory into a new contiguous tensor.
+/// Copies `byte_count` bytes from host memory into a new contiguous tensor; does not wait for the device.
 CTStatus ct_tensor_from_bytes(const void *_Nullable bytes, size_t byte_count, const int64_t *sizes, size_t sizes_count,
                               int32_t dtype, CTDevice device, ct_tensor *_Nullable *_Nonnull out);
 /// A tensor over memory that it does not own. `release(context)` runs when the last view is gone.

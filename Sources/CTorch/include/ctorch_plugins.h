@@ -23,6 +23,10 @@ typedef struct CTCudaDevice {
 CTStatus ct_cuda_driver(const char *library, int32_t *version, int32_t *device_count);
 CTStatus ct_cuda_device(const char *library, int32_t index, CTCudaDevice *out);
 
+/// What the CUDA plug-in chose for attention by measurement so far, a line for each class of shapes, cut at `capacity`
+/// bytes; empty where it is not open.
+void ct_cuda_attention_choices(char *text, int64_t capacity);
+
 /// Makes this rank's part of a group on the thread's current device. Both plug-ins have one by the name
 /// `xtuner_group_create`: libXTunerCUDA.so for NCCL, libXTunerAscend.so for HCCL.
 ///

@@ -98,3 +98,10 @@ CTStatus ct_cuda_device(const char *library, int32_t index, CTCudaDevice *out) {
     out->memory = static_cast<int64_t>(memory);
   });
 }
+
+void ct_cuda_attention_choices(char *text, int64_t capacity) {
+  using Tell = void (*)(char *, int64_t);
+  auto tell = reinterpret_cast<Tell>(dlsym(RTLD_DEFAULT, "xtuner_cuda_attention_choices"));
+  if (capacity > 0) text[0] = 0;
+  if (tell != nullptr) tell(text, capacity);
+}

@@ -1,13 +1,16 @@
-// Attention over samples of a pack: FlashAttention-2 of libtorch where it fits, else plain attention in float32.
+// Attention over samples of a pack: FlashAttention-2 of libtorch where it fits, else plain attention in float32. For a
+// pack of one sample cuDNN's attention where that is faster, see attention_choice.h.
 //
-// Sinks are no part of FlashAttention: e^sink is added to the sums whose logarithms it returns, and the output is scaled
-// accordingly. Its backward then gives the exact gradients of query, key and value, since it takes probabilities from
+// Sinks are no part of either: e^sink is added to the sums whose logarithms it returns, and the output is scaled
+// accordingly. Their backward then gives the exact gradients of query, key and value, since they take probabilities from
 // these sums, and the product of output and gradient from the output.
 #include <ATen/ops/_flash_attention_backward.h>
 #include <ATen/ops/_flash_attention_forward.h>
 #include <ATen/ops/constant_pad_nd.h>
+#include <ATen/ops/tensor.h>
 
 #include "arguments.h"
+#include "attention_choice.h"
 
 namespace xtuner::cuda_operators {
 namespace {
@@ -43,6 +46,11 @@ struct Flash {
   int64_t width;  // of query and key
   std::optional<c10::SymInt> left, right;
 
+  /// One sample of `tokens`.
+  Flash(const Tensor &query, int64_t tokens)
+      : ends(at::tensor({int32_t(0), int32_t(tokens)}, at::kInt).to(query.device())),
+        longest(tokens),
+        width(query.size(2)) {}
   Flash(const Tensor &query, const Bounds &bounds, int64_t window)
       : ends(at::empty({bounds.edges.numel()}, bounds.edges.options().dtype(at::kInt))),
         longest(bounds.longest),
@@ -101,11 +109,26 @@ std::tuple<Tensor, Tensor> varlen_attention(const Tensor &query, const Tensor &k
                           rows_of(out), float_pointer(extra), sums.mutable_data_ptr<float>(), stream);
     return {out, sums.t()};
   }
-  Flash flash(query, edges, window);
-  auto [wide, sums, seed, unused, mask] = at::_flash_attention_forward_symint(
-      flash.padded(query), flash.padded(key), flash.padded(value), flash.ends, flash.ends, flash.longest, flash.longest,
-      0.0, /*is_causal=*/true, /*return_debug_mask=*/false, scale, flash.left, flash.right);
-  auto out = width < flash.width ? wide.narrow(2, 0, width).contiguous() : wide.contiguous();
+  auto by_flash = [&](const Flash &flash, int64_t count) {
+    auto first = [&](const Tensor &x) { return flash.padded(x.narrow(0, 0, count)); };
+    auto [wide, sums, seed, unused, mask] = at::_flash_attention_forward_symint(
+        first(query), first(key), first(value), flash.ends, flash.ends, flash.longest, flash.longest, 0.0,
+        /*is_causal=*/true, /*return_debug_mask=*/false, scale, flash.left, flash.right);
+    return Results{width < flash.width ? wide.narrow(2, 0, width).contiguous() : wide.contiguous(), sums};
+  };
+  Results results;
+  if (cudnn_fits(query, value, edges.longest, window)) {
+    results = run_faster(
+        "varlen_attention", query, key, value,
+        [&](int64_t count) { return by_flash(count < tokens ? Flash(query, count) : Flash(query, edges, 0), count); },
+        [&](int64_t count) {
+          auto first = [&](const Tensor &x) { return x.narrow(0, 0, count); };
+          return cudnn_forward(first(query), first(key), first(value), scale);
+        });
+  } else {
+    results = by_flash(Flash(query, edges, window), tokens);
+  }
+  auto out = results[0], sums = results[1];
   if (extra)
     cuda::fold_sinks(element, extra->const_data_ptr<float>(), sums.mutable_data_ptr<float>(), out.mutable_data_ptr(),
                      tokens, heads, width, stream);
@@ -154,13 +177,29 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> varlen_attention_backward(const Tenso
                                    rows_of(dv), means.mutable_data_ptr<float>(), stream);
     return {dq, dk, dv, dsinks};
   }
-  Flash flash(query, edges, window);
-  // Without dropout there are no random numbers to draw again.
-  auto none = at::empty({2}, query.options().dtype(at::kUInt64));
-  auto [dq, dk, dv] = at::_flash_attention_backward_symint(
-      flash.padded(g), flash.padded(query), flash.padded(key), flash.padded(value), flash.padded(y), sums, flash.ends,
-      flash.ends, flash.longest, flash.longest, 0.0, /*is_causal=*/true, none, none, scale, flash.left, flash.right);
-  return {dq, dk, width < flash.width ? dv.narrow(2, 0, width).contiguous() : dv, dsinks};
+  auto by_flash = [&](const Flash &flash, int64_t count) {
+    auto first = [&](const Tensor &x) { return flash.padded(x.narrow(0, 0, count)); };
+    // Without dropout there are no random numbers to draw again.
+    auto none = at::empty({2}, query.options().dtype(at::kUInt64));
+    auto [dq, dk, dv] = at::_flash_attention_backward_symint(
+        first(g), first(query), first(key), first(value), first(y), sums.narrow(1, 0, count).contiguous(), flash.ends,
+        flash.ends, flash.longest, flash.longest, 0.0, /*is_causal=*/true, none, none, scale, flash.left, flash.right);
+    return Results{dq, dk, width < flash.width ? dv.narrow(2, 0, width).contiguous() : dv};
+  };
+  Results results;
+  if (cudnn_fits(query, value, edges.longest, window)) {
+    results = run_faster(
+        "varlen_attention_backward", query, key, value,
+        [&](int64_t count) { return by_flash(count < tokens ? Flash(query, count) : Flash(query, edges, 0), count); },
+        [&](int64_t count) {
+          auto first = [&](const Tensor &x) { return x.narrow(0, 0, count); };
+          return cudnn_backward(first(g), first(query), first(key), first(value), first(y), sums.narrow(1, 0, count),
+                                scale);
+        });
+  } else {
+    results = by_flash(Flash(query, edges, window), tokens);
+  }
+  return {results[0], results[1], results[2], dsinks};
 }
 
 }  // namespace

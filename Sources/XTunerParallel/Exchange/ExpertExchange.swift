@@ -60,14 +60,11 @@ public final class ExpertExchange {
   ) -> (rows: PendingTensors, route: PendingRoute) {
     let pending = known ?? PendingRoute()
     let result = queue.submit(label) { [self] in
-      let route: Route
-      if let found = pending.route {
-        route = found
-      } else {
-        route = try makeRoute(countsE, label: label)
-        pending.route = route
-      }
-      return [try scatter(rows, route, label: label)]
+      if let route = pending.route { return [try scatter(rows, route, label: label)] }
+      let route = try makeRoute(countsE, label: label)
+      pending.route = route
+      // The experts read the offsets: a result like the rows.
+      return [try scatter(rows, route, label: label), route.offsets]
     }
     return (result, pending)
   }

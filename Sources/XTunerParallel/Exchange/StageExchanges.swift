@@ -16,11 +16,13 @@ public final class StageExchanges {
     experts =
       mesh.expert.size > 1
       ? ExpertExchange(
-        ExchangeQueue(mesh.expert, instruments: instruments), expertDegree: mesh.layout.expert,
+        ExchangeQueue(mesh.expert, device: mesh.device, instruments: instruments),
+        expertDegree: mesh.layout.expert,
         tensorDegree: mesh.layout.expertTensor) : nil
     sequence =
       mesh.sequence.size > 1
-      ? SequenceExchange(ExchangeQueue(mesh.sequence, instruments: instruments)) : nil
+      ? SequenceExchange(
+        ExchangeQueue(mesh.sequence, device: mesh.device, instruments: instruments)) : nil
   }
 
   /// No exchange: one rank.

@@ -1,4 +1,15 @@
+import Synchronization
 public import Torch
+
+/// A number of bytes that any thread may read.
+public final class ByteCounter: Sendable {
+  private let count = Atomic<Int>(0)
+
+  /// The bytes now.
+  public var byteCount: Int { count.load(ordering: .relaxed) }
+
+  func add(_ byteCount: Int) { count.wrappingAdd(byteCount, ordering: .relaxed) }
+}
 
 /// Memory for gathered units and gradients: taken and given back, never returned to the system.
 ///
@@ -8,7 +19,9 @@ public final class BufferPool {
   private var free: [Int: [Tensor]] = [:]
   private let device: Device
   /// Bytes of all buffers, free or in use.
-  public private(set) var byteCount = 0
+  public let counter = ByteCounter()
+  /// Bytes of all buffers, free or in use.
+  public var byteCount: Int { counter.byteCount }
 
   /// An empty pool of a device's memory.
   public init(device: Device = .cpu) { self.device = device }
@@ -16,7 +29,7 @@ public final class BufferPool {
   /// Memory of at least `byteCount` bytes with arbitrary content.
   func take(byteCount: Int) -> Tensor {
     if let buffer = free[byteCount]?.popLast() { return buffer }
-    self.byteCount += byteCount
+    counter.add(byteCount)
     return Tensor.empty([byteCount], dtype: .uint8, device: device)
   }
 

@@ -1,4 +1,4 @@
-import Torch
+package import Torch
 
 extension RunConfiguration {
   /// The device that `run.device` means for a process.
@@ -9,7 +9,7 @@ extension RunConfiguration {
   /// - Returns: The CPU, or the device of an accelerator with the process's own index.
   /// - Throws: `ConfigurationError` where the device that was asked for cannot be used, with the
   ///   reason and what would work.
-  func device(localRank: Int) throws(ConfigurationError) -> Device {
+  package func device(localRank: Int) throws(ConfigurationError) -> Device {
     switch run.device {
     case .cpu: return .cpu
     case .auto:

@@ -3,6 +3,34 @@ package import Torch
 
 /// What the machine can do at best, and what the process uses.
 package enum Throughput {
+  /// The base of MFU, FLOP/s: of a CPU what it does at best, of a GPU the dense rate of its data sheet.
+  ///
+  /// A GPU's clock falls under load, so what it does at best in a short product is no more honest a
+  /// base than the data sheet, and another one in every run. Unknown GPUs, and f32, are measured.
+  package static func peak(dtype: DType, device: Device) -> Double {
+    guard device.kind != .cpu else { return matrixProductPeak(dtype: dtype) }
+    if dtype == .bfloat16, device.kind == .cuda, let rate = dataSheetRate(of: device) {
+      return rate
+    }
+    return matrixProductPeak(dtype: dtype, device: device, size: 8192)
+  }
+
+  private static func dataSheetRate(of device: Device) -> Double? {
+    let devices = CUDAPlugin(in: Accelerator.programFolder).devices
+    let index = max(Int(device.index), 0)
+    return index < devices.count ? bfloat16Rate(ofGPU: devices[index].name) : nil
+  }
+
+  /// Dense bfloat16 FLOP/s as NVIDIA's data sheets have them (half of what they print with
+  /// sparsity); nil for a GPU that is not in the list.
+  package static func bfloat16Rate(ofGPU name: String) -> Double? {
+    let rates: [(name: String, rate: Double)] = [
+      ("H100 PCIe", 756e12), ("H100 NVL", 835e12), ("H100", 989.4e12), ("H200", 989.4e12),
+      ("A100", 312e12), ("B200", 2250e12), ("L40S", 362e12),
+    ]
+    return rates.first { name.contains($0.name) }?.rate
+  }
+
   /// The best rate of a square matrix product in `dtype`, FLOP/s: the base of MFU.
   ///
   /// 1024 is large enough for libtorch's full rate and takes milliseconds.

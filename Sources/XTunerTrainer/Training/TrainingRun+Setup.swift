@@ -227,7 +227,8 @@ extension AdamW.Options {
 }
 
 extension TrainingEngine.Options {
-  init(_ configuration: RunConfiguration, layerCount: Int) {
+  /// What `configuration` asks of the engine for a model of `layerCount` layers.
+  package init(_ configuration: RunConfiguration, layerCount: Int) {
     self.init()
     chunkSize = configuration.loss.chunkSize
     zLoss = configuration.loss.zLoss

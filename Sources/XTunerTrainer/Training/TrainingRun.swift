@@ -85,6 +85,9 @@ public final class TrainingRun {
       try? log.write(.error, "tensor operation failed", ["message": message])
       try? log.synchronize()
     }
+    let memory = Self.memoryAccount(
+      configuration, model: modelConfiguration, mesh: ranks.mesh)
+    TensorFailure.onOutOfMemory { memory.explanation() }
     Self.applyProcessSettings(configuration.run, environment)
 
     let setup = ranks.reporter(configuration.logging, totalSteps: 0)
@@ -112,16 +115,25 @@ public final class TrainingRun {
     }
     let computeDType = DType(configuration.model.dtype)
     let optimizerOptions = configuration.optimizer
-    prepared = PreparedModel(
-      modelConfiguration, computeDType: computeDType, isTrained: true,
-      keepsMaster: optimizerOptions.state == .f32, float8: configuration.float8Modules,
-      mesh: ranks.mesh,
-      decays: { optimizerOptions.decays($0) })
-    optimizer = optimizerOptions.makeOptimizer(
-      prepared.units.all, swap: configuration.training.swapsOptimizer ? HostSwap() : nil)
+    prepared = memory.measure("weights") {
+      PreparedModel(
+        modelConfiguration, computeDType: computeDType, isTrained: true,
+        keepsMaster: optimizerOptions.state == .f32, float8: configuration.float8Modules,
+        mesh: ranks.mesh, decays: { optimizerOptions.decays($0) })
+    }
+    let (units, buffers) = (prepared.units.all, prepared.units.pool.counter)
+    let optimizerSwap =
+      configuration.training.swapsOptimizer ? HostSwap(device: device) : nil
+    optimizer = memory.measure("optimizer moments") {
+      optimizerOptions.makeOptimizer(units, swap: optimizerSwap)
+    }
+    memory.add("buffers of gathered units and gradients") { buffers.byteCount }
     engine = TrainingEngine(
       model: prepared.model, units: prepared.units,
       options: TrainingEngine.Options(configuration, layerCount: prepared.model.layers.count))
+    for counter in [engine.swap.hostCounter, optimizerSwap?.hostCounter].compactMap(\.self) {
+      memory.add("host memory of swaps", onHost: true) { counter.byteCount }
+    }
     writer = RunCheckpointWriter(store: store, mesh: ranks.mesh)
     let resumedStep = checkpoint?.step ?? 0
     metrics = try ranks.agree("open the metrics") {
@@ -134,7 +146,7 @@ public final class TrainingRun {
         ? try TensorBoardWriter(folder: layout.tensorboard, resumingAfter: resumedStep) : nil
     }
     progress = ranks.reporter(configuration.logging, totalSteps: stepCount)
-    peakRate = try ranks.sum(Throughput.matrixProductPeak(dtype: computeDType, device: device))
+    peakRate = try ranks.sum(Throughput.peak(dtype: computeDType, device: device))
     cost = StepCost(
       modelConfiguration, recomputedLayerCount: engine.options.recomputedLayerCount)
     let stepCount = stepCount

@@ -1,7 +1,8 @@
 // A device for tests: libtorch's PrivateUse1 under the name npu, with two devices in host memory.
 //
 // Its addresses fault when the CPU uses them, so that nothing reads a device tensor by accident; operators without
-// a kernel here copy their arguments to the CPU, run there and copy back. Everything is synchronous.
+// a kernel here copy their arguments to the CPU, run there and copy back. Its streams are as careless as is allowed, see
+// streams.h.
 #ifndef TEST_DEVICE_H
 #define TEST_DEVICE_H
 #include <stdbool.h>
@@ -17,6 +18,20 @@ int64_t test_device_fallback_count(void);
 int64_t test_device_copy_count(void);
 /// Reads a byte of the memory of a new device tensor as a careless CPU kernel would; does not return.
 void test_device_read_from_host(void);
+
+/// Uses of memory that no event and no wait orders, since the last call: a line each, at most five; valid until the next
+/// call.
+const char *test_device_take_hazards(void);
+/// Leaves out one wait of a stream for an event, counted from 0 from now on; none where `index` is negative.
+void test_device_skip_wait(int64_t index);
+/// Waits of streams for events since the last call of test_device_skip_wait.
+int64_t test_device_wait_count(void);
+/// Whether waits of the host are noted where they are forbidden, instead of refused.
+void test_device_note_waits(bool notes);
+/// The operations that waited since the last call and how often, a line each; valid until the next call.
+const char *test_device_take_waits(void);
+/// Bytes that each device has; what goes beyond is out of memory. 0 for no limit.
+void test_device_set_memory_limit(int64_t byte_count);
 
 /// Which operators the namespace npu has.
 typedef enum TestOperators : int32_t {

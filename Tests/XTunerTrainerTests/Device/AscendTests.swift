@@ -254,7 +254,9 @@ extension DeviceTests {
       let actual = try MetricsHistory(
         path: tiny.train(run: "npu", overrides + ["run.device=npu"]).layout.metrics)
       #expect(actual.training.count == 8)
-      #expect(test_device_npu_count() > calls + 1_000, "the run did not use the mapping")
+      // Fewer packs make fewer micro-batches, and so fewer calls.
+      let fewest: Int64 = overrides.contains("training.packs_per_step=2") ? 500 : 1_000
+      #expect(test_device_npu_count() > calls + fewest, "the run did not use the mapping")
       let limit = overrides[0] == "model.dtype=f32" ? 1e-5 : 5e-3
       for (a, b) in zip(actual.training, expected.training) {
         #expect(abs(a.loss / b.loss - 1) < limit, "step \(a.step): \(a.loss) and \(b.loss)")
