@@ -33,3 +33,10 @@ bool xtuner_cuda_device(int32_t index, char *name, int64_t capacity, int64_t *me
   *processors = properties.multiProcessorCount;
   return true;
 }
+
+bool xtuner_cuda_multiplies_float8(int32_t index) {
+  int major = 0, minor = 0;
+  return cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index) == cudaSuccess &&
+         cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index) == cudaSuccess && major == 9 &&
+         minor == 0;
+}

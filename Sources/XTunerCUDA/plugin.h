@@ -17,6 +17,9 @@ void xtuner_cuda_forbid_waiting(bool forbid);
 /// The name of a device, its memory in bytes and its multiprocessors. False where there is none of this index.
 bool xtuner_cuda_device(int32_t index, char *name, int64_t capacity, int64_t *memory, int32_t *processors);
 
+/// Whether a device has the native products of float8: compute capability 9.0.
+bool xtuner_cuda_multiplies_float8(int32_t index);
+
 /// Connects this rank, the `index`-th of `size`, to the others of a group over NCCL, on the current device.
 ///
 /// `store` is a `c10::intrusive_ptr<c10d::Store> *`; `out` gets a `c10::intrusive_ptr<c10d::Backend> *` of the caller.

@@ -20,44 +20,48 @@ Fp8Pair columns(const Tensor &x, const OptionalTensor &offsets) {
 }
 
 /// x [R, K] times the transpose of weight [N, K]; one of each group where there are offsets.
-Tensor product(const Fp8Pair &x, const Fp8Pair &weight, const OptionalTensor &bias, const OptionalTensor &offsets) {
+Tensor product(const Fp8Pair &x, const Fp8Pair &weight, const OptionalTensor &bias, const OptionalTensor &offsets,
+               bool native) {
   auto [xv, xs] = x;
   auto [wv, ws] = weight;
   if (offsets)
-    return call<Tensor(const Tensor &, const Tensor &, const Tensor &, const Tensor &, const Tensor &)>(
-        "xtuner::fp8_grouped_product", xv, xs, wv, ws, *offsets);
-  return call<Tensor(const Tensor &, const Tensor &, const Tensor &, const Tensor &, const OptionalTensor &)>(
-      "xtuner::fp8_product", xv, xs, wv, ws, bias);
+    return call<Tensor(const Tensor &, const Tensor &, const Tensor &, const Tensor &, const Tensor &, bool)>(
+        "xtuner::fp8_grouped_product", xv, xs, wv, ws, *offsets, native);
+  return call<Tensor(const Tensor &, const Tensor &, const Tensor &, const Tensor &, const OptionalTensor &, bool)>(
+      "xtuner::fp8_product", xv, xs, wv, ws, bias, native);
 }
 
-Tensor weight_gradient(const Tensor &grad, const Tensor &x, const OptionalTensor &offsets, at::ScalarType dtype) {
+Tensor weight_gradient(const Tensor &grad, const Tensor &x, const OptionalTensor &offsets, at::ScalarType dtype,
+                       bool native) {
   auto [gv, gs] = columns(grad, offsets);
   auto [xv, xs] = columns(x, offsets);
   return call<Tensor(const Tensor &, const Tensor &, const Tensor &, const Tensor &, const OptionalTensor &,
-                     at::ScalarType)>("xtuner::fp8_weight_gradient", gv, gs, xv, xs, offsets, dtype);
+                     at::ScalarType, bool)>("xtuner::fp8_weight_gradient", gv, gs, xv, xs, offsets, dtype, native);
 }
 
 /// Backward quantises the weight again instead of keeping it quantised: a sharded weight's memory is given back after
 /// forward, and copies of all layers would stay.
 struct Fp8Linear : Function<Fp8Linear> {
   static Tensor forward(AutogradContext *ctx, const Tensor &x, const Tensor &weight, const OptionalTensor &bias,
-                        const OptionalTensor &offsets) {
+                        const OptionalTensor &offsets, bool native) {
     ctx->save_for_backward({x, weight, offsets.value_or(Tensor())});
     ctx->saved_data["has_bias"] = bias.has_value();
-    return product(rows(x), blocks(weight), bias, offsets);
+    ctx->saved_data["native"] = native;
+    return product(rows(x), blocks(weight), bias, offsets, native);
   }
   static variable_list backward(AutogradContext *ctx, variable_list grads) {
     auto s = ctx->get_saved_variables();
     auto offsets = s[2].defined() ? OptionalTensor(s[2]) : std::nullopt;
     auto grad = grads[0].contiguous();
+    bool native = ctx->saved_data["native"].toBool();
     Tensor dx, dw, db;
     if (ctx->needs_input_grad(0)) {
       auto [values, scales] = blocks(s[1]);
-      dx = product(rows(grad), {values.mT(), scales.mT()}, std::nullopt, offsets);
+      dx = product(rows(grad), {values.mT(), scales.mT()}, std::nullopt, offsets, native);
     }
-    if (ctx->needs_input_grad(1)) dw = weight_gradient(grad, s[0], offsets, s[1].scalar_type());
+    if (ctx->needs_input_grad(1)) dw = weight_gradient(grad, s[0], offsets, s[1].scalar_type(), native);
     if (ctx->saved_data["has_bias"].toBool() && ctx->needs_input_grad(2)) db = grad.sum(0);
-    return {dx, dw, db, Tensor()};
+    return {dx, dw, db, Tensor(), Tensor()};
   }
 };
 
@@ -69,17 +73,17 @@ void check(const char *what, const Tensor &x, const Tensor &weight) {
 
 }  // namespace
 
-Tensor fp8_linear(const Tensor &x, const Tensor &weight, const OptionalTensor &bias) {
+Tensor fp8_linear(const Tensor &x, const Tensor &weight, const OptionalTensor &bias, bool native) {
   check("fp8_linear", x, weight);
-  if (x.dim() == 2) return Fp8Linear::apply(x, weight, bias, OptionalTensor());
+  if (x.dim() == 2) return Fp8Linear::apply(x, weight, bias, OptionalTensor(), native);
   auto shape = x.sizes().vec();
   shape.back() = weight.size(0);
-  return Fp8Linear::apply(x.reshape({-1, x.size(-1)}), weight, bias, OptionalTensor()).view(shape);
+  return Fp8Linear::apply(x.reshape({-1, x.size(-1)}), weight, bias, OptionalTensor(), native).view(shape);
 }
 
-Tensor fp8_grouped_linear(const Tensor &x, const Tensor &weight, const Tensor &offsets) {
+Tensor fp8_grouped_linear(const Tensor &x, const Tensor &weight, const Tensor &offsets, bool native) {
   check("fp8_grouped_linear", x, weight);
-  return Fp8Linear::apply(x, weight, OptionalTensor(), OptionalTensor(offsets));
+  return Fp8Linear::apply(x, weight, OptionalTensor(), OptionalTensor(offsets), native);
 }
 
 }  // namespace xtuner

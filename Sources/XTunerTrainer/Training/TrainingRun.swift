@@ -114,7 +114,8 @@ public final class TrainingRun {
       modelConfiguration, computeDType: computeDType, isTrained: true,
       keepsMaster: optimizerOptions.state == .f32, mesh: ranks.mesh,
       decays: { optimizerOptions.decays($0) })
-    prepared.model.useFloat8(in: configuration.float8Modules)
+    prepared.model.useFloat8(
+      in: configuration.float8Modules, isNative: configuration.model.float8 == .native)
     optimizer = optimizerOptions.makeOptimizer(
       prepared.units.all, swap: configuration.training.swapsOptimizer ? HostSwap() : nil)
     engine = TrainingEngine(
