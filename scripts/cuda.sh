@@ -20,6 +20,8 @@ toolchain=(
   nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-crt==13.0.88
   nvidia-cuda-cccl==13.0.85 nvidia-cuda-runtime==13.0.96 nvidia-nccl-cu13==2.28.9
 )
+# Headers of products for compute capability 9.0, kernels/*_sm90.cu.
+cutlass=nvidia-cutlass==4.2.0.0
 runtime=(
   nvidia-cublas==13.1.0.3 nvidia-cudnn-cu13==9.19.0.56 nvidia-cufft==12.0.0.61 nvidia-cufile==1.15.1.6
   nvidia-curand==10.4.0.35 nvidia-cusolver==12.0.4.66 nvidia-cusparse==12.6.3.3 nvidia-cusparselt-cu13==0.8.0
@@ -71,6 +73,7 @@ fetch() {
   mv "$folder.unpacking" "$folder"
 }
 fetch "$build/toolchain" "${toolchain[@]}"
+fetch "$build/cutlass" "$cutlass"
 cuda=$build/toolchain/nvidia/cu13 nccl=$build/toolchain/nvidia/nccl
 [ -x "$cuda/bin/nvcc" ] || fail "the wheels have no bin/nvcc; remove .build-cuda/toolchain and run this again"
 if [ -n "$wants_runtime" ]; then
@@ -104,12 +107,17 @@ generate=()
 for architecture in ${architectures//,/ }; do
   generate+=("-gencode=arch=compute_$architecture,code=sm_$architecture")
 done
-nvcc_flags+=(-std=c++20 -O3 -ccbin "$host" "${generate[@]}" -Xcompiler -fPIC -Xptxas -v -lineinfo)
+nvcc_flags+=(-std=c++20 -O3 -ccbin "$host" -Xcompiler -fPIC -Xptxas -v -lineinfo)
+sm90_flags=(
+  -gencode=arch=compute_90a,code=sm_90a -isystem "$build/cutlass/cutlass_library/source/include"
+  --expt-relaxed-constexpr -DNDEBUG
+)
 host_flags+=(
   -Wall -DUSE_C10D_NCCL -isystem "$torch/include" -isystem "$torch/include/torch/csrc/api/include"
   -isystem "$cuda/include" -isystem "$nccl/include" -isystem Sources/XTunerCUDA/declarations
 )
-{ printf '%s\n' "$host" "$("$host" --version)" "${nvcc_flags[@]}" "${host_flags[@]}" "${toolchain[@]}"; } \
+{ printf '%s\n' "$host" "$("$host" --version)" "${nvcc_flags[@]}" "${generate[@]}" "${sm90_flags[@]}" "${host_flags[@]}" \
+  "${toolchain[@]}" "$cutlass"; } \
   >"$objects_folder/flags.new"
 cmp -s "$objects_folder/flags.new" "$objects_folder/flags" || rm -f "$objects_folder"/*.o
 mv "$objects_folder/flags.new" "$objects_folder/flags"
@@ -129,7 +137,8 @@ for source in Sources/XTunerCUDA/kernels/*.cu Sources/XTunerCUDA/operators/*.cpp
   objects+=("$object")
   if is_current "$object"; then continue; fi
   case $source in
-    *.cu) compile=("$cuda/bin/nvcc" "${nvcc_flags[@]}") ;;
+    *_sm90.cu) compile=("$cuda/bin/nvcc" "${nvcc_flags[@]}" "${sm90_flags[@]}") ;;
+    *.cu) compile=("$cuda/bin/nvcc" "${nvcc_flags[@]}" "${generate[@]}") ;;
     *) compile=("$host" "${host_flags[@]}") ;;
   esac
   printf '%q ' "${compile[@]}" -MMD -MF "$object.d" -c "$source" -o "$object.new" >>"$commands"

@@ -61,18 +61,20 @@ public struct Float8Tensor {
   /// - Parameters:
   ///   - weight: `[N, K]` in blocks; `[E, N, K]` with offsets.
   ///   - bias: `[N]`; none with offsets.
-  ///   - offsets: The end of each expert's rows, `[E]` int64 on the host.
+  ///   - offsets: The end of each expert's rows, `[E]` int64 on the tensors' device.
+  ///   - products: Who multiplies.
   ///   - implementation: Which implementation runs.
   /// - Returns: `[R, N]` bfloat16.
   public func product(
     _ weight: Float8Tensor, bias: Tensor? = nil, offsets: Tensor? = nil,
+    products: Float8Products = .emulated,
     implementation: Implementation = .kernel
   ) -> Tensor {
     withExtendedLifetime((self, weight, bias, offsets)) {
       makeTensor("xtuner::fp8_product") {
         ct_fp8_product(
           values.handle, scales.handle, weight.values.handle, weight.scales.handle, bias?.handle,
-          offsets?.handle, implementation == .reference, $0)
+          offsets?.handle, products == .native, implementation == .reference, $0)
       }
     }
   }
@@ -82,16 +84,25 @@ public struct Float8Tensor {
   /// This is the gradient of the outputs in columns, `[N, P]`, `inputs` are `[K, P]` in columns.
   public func weightGradient(
     _ inputs: Float8Tensor, offsets: Tensor? = nil, dtype: DType = .bfloat16,
+    products: Float8Products = .emulated,
     implementation: Implementation = .kernel
   ) -> Tensor {
     withExtendedLifetime((self, inputs, offsets)) {
       makeTensor("xtuner::fp8_weight_gradient") {
         ct_fp8_weight_gradient(
           values.handle, scales.handle, inputs.values.handle, inputs.scales.handle, offsets?.handle,
-          dtype.rawValue, implementation == .reference, $0)
+          dtype.rawValue, products == .native, implementation == .reference, $0)
       }
     }
   }
+}
+
+/// Who multiplies quantised operands.
+public enum Float8Products: Sendable {
+  /// Operands are read back as float32 and multiplied so, on any device.
+  case emulated
+  /// The device multiplies the float8 values: GPUs of compute capability 9.0.
+  case native
 }
 
 extension Tensor {
@@ -122,8 +133,8 @@ extension Tensor {
   /// Tiles of 128 elements of a column of `[R, K]`, transposed to `[K, P]`: the operands of a weight's
   /// gradient.
   ///
-  /// With `offsets`, `[E]` int64 on the host, the rows of each expert start a tile, and zeros fill up
-  /// its last one. `P` is `(R + 127 E) / 128 * 128`, whatever the offsets are.
+  /// With `offsets`, `[E]` int64 on the tensor's device, the rows of each expert start a tile, and zeros
+  /// fill up its last one. `P` is `(R + 127 E) / 128 * 128`, whatever the offsets are.
   public func quantizedInColumns(
     offsets: Tensor? = nil, implementation: Implementation = .kernel
   ) -> Float8Tensor {
@@ -139,31 +150,33 @@ extension Tensor {
   /// products: the output, the input's gradient and the weight's.
   ///
   /// Weights are quantised in blocks, activations and output gradients in rows, and both in columns for
-  /// the weight's gradient. On a CPU the operands are read back as float32 and multiplied so.
+  /// the weight's gradient.
   /// `quantized` is the weight in blocks: then the elements of `weight` are not read, which may be without
   /// memory, and only says what the gradient is of.
   public static func float8Linear(
-    _ x: Tensor, weight: Tensor, quantized: Float8Tensor? = nil, bias: Tensor? = nil
+    _ x: Tensor, weight: Tensor, quantized: Float8Tensor? = nil, bias: Tensor? = nil,
+    products: Float8Products = .emulated
   ) -> Tensor {
     withExtendedLifetime((x, weight, quantized, bias)) {
       makeTensor("xtuner::fp8_linear") {
         ct_fp8_linear(
           x.handle, weight.handle, bias?.handle, quantized?.values.handle,
-          quantized?.scales.handle, $0)
+          quantized?.scales.handle, products == .native, $0)
       }
     }
   }
 
   /// As ``groupedLinear(weight:offsets:implementation:)`` on bfloat16, with quantised operands like
-  /// ``float8Linear(_:weight:quantized:bias:)``; no tile has rows of two experts.
+  /// ``float8Linear(_:weight:quantized:bias:products:)``; no tile has rows of two experts.
   public func float8GroupedLinear(
-    weight: Tensor, quantized: Float8Tensor? = nil, offsets: Tensor
+    weight: Tensor, quantized: Float8Tensor? = nil, offsets: Tensor,
+    products: Float8Products = .emulated
   ) -> Tensor {
     withExtendedLifetime((self, weight, quantized, offsets)) {
       makeTensor("xtuner::fp8_grouped_linear") {
         ct_fp8_grouped_linear(
           handle, weight.handle, offsets.handle, quantized?.values.handle,
-          quantized?.scales.handle, $0)
+          quantized?.scales.handle, products == .native, $0)
       }
     }
   }

@@ -43,3 +43,10 @@ void xtuner_cuda_attention_choices(char *text, int64_t capacity) {
 }
 
 bool xtuner_cuda_pin_attention(const char *name) { return xtuner::cuda_operators::pin_attention(name); }
+
+bool xtuner_cuda_multiplies_float8(int32_t index) {
+  int major = 0, minor = 0;
+  return cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index) == cudaSuccess &&
+         cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index) == cudaSuccess && major == 9 &&
+         minor == 0;
+}

@@ -17,6 +17,9 @@ void xtuner_cuda_forbid_waiting(bool forbid);
 /// The name of a device, its memory in bytes and its multiprocessors. False where there is none of this index.
 bool xtuner_cuda_device(int32_t index, char *name, int64_t capacity, int64_t *memory, int32_t *processors);
 
+/// Whether a device has the native products of float8: compute capability 9.0.
+bool xtuner_cuda_multiplies_float8(int32_t index);
+
 /// What was chosen for attention by measurement so far in this process, a line for each class of shapes, cut at
 /// `capacity` bytes with the zero at the end.
 void xtuner_cuda_attention_choices(char *text, int64_t capacity);

@@ -10,6 +10,9 @@ extension Parameter {
     case .compute: Tensor.linear(x, weight: value, bias: bias?.value)
     case .float8:
       Tensor.float8Linear(x, weight: value, quantized: quantized, bias: bias?.value)
+    case .nativeFloat8:
+      Tensor.float8Linear(
+        x, weight: value, quantized: quantized, bias: bias?.value, products: .native)
     }
   }
 
@@ -21,6 +24,9 @@ extension Parameter {
     case .compute: rowsRK.groupedLinear(weight: value, offsets: offsetsE)
     case .float8:
       rowsRK.float8GroupedLinear(weight: value, quantized: quantized, offsets: offsetsE)
+    case .nativeFloat8:
+      rowsRK.float8GroupedLinear(
+        weight: value, quantized: quantized, offsets: offsetsE, products: .native)
     }
   }
 }
@@ -30,22 +36,24 @@ struct HeadProducts {
   private let headVD: Tensor
   /// The head, quantised once for all chunks.
   private let quantized: Float8Tensor?
+  private let products: Float8Products
 
   init(_ headVD: Tensor, _ product: Parameter.Product, _ quantizedVD: Float8Tensor?) {
     self.headVD = headVD
-    quantized = product == .float8 ? quantizedVD ?? headVD.quantizedInBlocks() : nil
+    quantized = product == .compute ? nil : quantizedVD ?? headVD.quantizedInBlocks()
+    products = product == .nativeFloat8 ? .native : .emulated
   }
 
   /// `[C, V]`.
   func logits(_ hiddenCD: Tensor) -> Tensor {
     guard let quantized else { return Tensor.linear(hiddenCD, weight: headVD) }
-    return hiddenCD.quantizedInRows().product(quantized)
+    return hiddenCD.quantizedInRows().product(quantized, products: products)
   }
 
   /// `[C, D]`.
   func hiddenGradient(_ gradientCV: Tensor) -> Tensor {
     guard let quantized else { return gradientCV.product(headVD) }
-    return gradientCV.quantizedInRows().product(quantized.transposed())
+    return gradientCV.quantizedInRows().product(quantized.transposed(), products: products)
   }
 
   /// Adds the head's gradient, `[V, D]`, to a float32 sum.
@@ -55,7 +63,7 @@ struct HeadProducts {
     } else {
       sumVD.add(
         gradientCV.quantizedInColumns().weightGradient(
-          hiddenCD.quantizedInColumns(), dtype: .float32))
+          hiddenCD.quantizedInColumns(), dtype: .float32, products: products))
     }
   }
 }

@@ -27,8 +27,10 @@ public final class Parameter {
   public enum Product: Sendable {
     /// Operands in the compute dtype.
     case compute
-    /// Operands that are quantised to float8_e4m3fn; the result is bfloat16.
+    /// Operands that are quantised to float8_e4m3fn and multiplied as float32; the result is bfloat16.
     case float8
+    /// Operands that are quantised to float8_e4m3fn and multiplied by the device as they are.
+    case nativeFloat8
   }
 
   /// What the numbers are, which decides whether weight decay applies.

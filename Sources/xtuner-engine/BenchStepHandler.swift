@@ -58,7 +58,8 @@ struct BenchStepHandler {
     Torch.setDeterministic(configuration.run.deterministic)
     model = BenchStepModel(
       shapes, embeddingDeviation: command.embeddingDeviation, computeDType: DType(command.dtype),
-      keepsMaster: command.state == .float32, float8: configuration.float8Modules, device: device)
+      keepsMaster: command.state == .float32, float8: configuration.float8Modules,
+      usesNativeFloat8: configuration.model.float8 == .native, device: device)
     guard !command.forbidsWaits || device.canForbidWaits else {
       throw CommandFailure(
         .usage,

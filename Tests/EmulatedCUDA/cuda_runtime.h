@@ -29,6 +29,7 @@ inline float __uint_as_float(uint32_t bits) {
   memcpy(&x, &bits, sizeof(x));
   return x;
 }
+inline float __fmul_rn(float a, float b) { return a * b; }
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 
 inline void __syncthreads() { emulated::wait_for_block(); }
@@ -37,6 +38,15 @@ inline void __syncwarp() { emulated::wait_for_warp(); }
 template <typename T>
 T __shfl_xor_sync(unsigned mask, T value, int offset) {
   return emulated::exchanged(mask, value, emulated::lane() ^ offset);
+}
+template <typename T>
+T __shfl_sync(unsigned mask, T value, int lane) {
+  return emulated::exchanged(mask, value, lane);
+}
+template <typename T>
+T __shfl_up_sync(unsigned mask, T value, int offset) {
+  int lane = emulated::lane();
+  return emulated::exchanged(mask, value, lane < offset ? lane : lane - offset);
 }
 inline unsigned __match_any_sync(unsigned mask, int value) {
   unsigned same = 0;

@@ -88,7 +88,7 @@ Result measure(const Measurement &m, void (*forbid_waiting)(bool), const Peak *p
     auto before = used_bytes();
     r.seconds = median_seconds(run);
     r.grows = used_bytes() != before;
-    if (peak != nullptr) r.share = std::max(m.bytes / peak->bytes, m.flops / peak->flops) / r.seconds;
+    if (peak != nullptr) r.share = std::max(m.bytes / peak->bytes, m.flops / (m.rate * peak->flops)) / r.seconds;
   } catch (const std::exception &error) {
     forbid_waiting(false);
     r.error = error.what();
@@ -141,7 +141,7 @@ int check(const char *plugin_path, const char *json, bool is_dry) {
   auto torch = dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL);
   if (torch == nullptr && is_dry) {
     std::printf("dry run: libtorch_cuda.so cannot be opened here: %s\n", dlerror());
-    for (const auto &m : gpucheck::measurements()) std::printf("  %s %s\n", m.name.c_str(), m.shape.c_str());
+    for (const auto &m : gpucheck::measurements(true)) std::printf("  %s %s\n", m.name.c_str(), m.shape.c_str());
     return 0;
   }
   TORCH_CHECK(torch != nullptr, "libtorch_cuda.so cannot be opened: ", dlerror());
@@ -162,13 +162,17 @@ int check(const char *plugin_path, const char *json, bool is_dry) {
   auto device = function<bool(int32_t, char *, int64_t, int64_t *, int32_t *)>(plugin, "xtuner_cuda_device");
   TORCH_CHECK(device(0, name, sizeof(name), &memory, &processors), "there is no CUDA device");
   std::printf("%s, %.0f GB, %d multiprocessors\n", name, double(memory) / 1e9, processors);
+  bool has_float8 = function<bool(int32_t)>(plugin, "xtuner_cuda_multiplies_float8")(0);
+  std::printf("native products of float8: %s\n", has_float8 ? "yes" : "no, the device has not compute capability 9.0");
+  sanitized::use_native_float8(has_float8);
   struct Group {
     const char *name;
     void (*check)();
   };
   constexpr Group groups[] = {{"rows", sanitized::check_rows},         {"attention", sanitized::check_attention},
                               {"products", sanitized::check_products}, {"router", sanitized::check_router},
-                              {"flat", sanitized::check_flat},         {"fp8 parts", sanitized::check_fp8_parts}};
+                              {"flat", sanitized::check_flat},         {"fp8", sanitized::check_fp8},
+                              {"fp8 parts", sanitized::check_fp8_parts}};
   for (const auto &group : groups) {
     sanitized::seed(7);
     int64_t before = sanitized::failure_count();
@@ -183,7 +187,7 @@ int check(const char *plugin_path, const char *json, bool is_dry) {
     if (peak == nullptr && std::strstr(name, p.name) != nullptr) peak = &p;
   auto forbid_waiting = function<void(bool)>(plugin, "xtuner_cuda_forbid_waiting");
   std::vector<Result> results;
-  for (const auto &m : gpucheck::measurements()) results.push_back(measure(m, forbid_waiting, peak));
+  for (const auto &m : gpucheck::measurements(has_float8)) results.push_back(measure(m, forbid_waiting, peak));
   print_table(results);
   write_json(json, name, sanitized::failure_count(), missing, results);
   bool is_well = sanitized::failure_count() == 0 && std::none_of(results.begin(), results.end(), [](const Result &r) {

@@ -16,25 +16,8 @@ using Three = std::tuple<Tensor, Tensor, Tensor>;
 using Four = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 using T = const Tensor &;
 
-constexpr int64_t kTokens = 16384, kHidden = 2048, kExperts = 128, kChosen = 8, kExpertWidth = 768, kHeads = 32,
-                  kKeyHeads = 4, kHeadSize = 128, kVocabulary = 151936, kRows = kTokens * kChosen, kLossRows = 2048,
-                  kParameters = int64_t(1) << 28;
+constexpr int64_t kVocabulary = 151936, kLossRows = 2048, kParameters = int64_t(1) << 28;
 constexpr double kEpsilon = 1e-6;
-
-Tensor normal(at::IntArrayRef sizes, at::Device device, at::ScalarType type = at::kBFloat16) {
-  return at::randn(sizes, at::TensorOptions(device).dtype(type));
-}
-
-/// A router's choice and the orders that follow from it.
-struct Routing {
-  Tensor token_of_row, row_of_slot, counts, offsets, weights;
-  explicit Routing(at::Device device) : weights(normal({kTokens, kChosen}, device, at::kFloat)) {
-    auto scores = normal({kTokens, kExperts}, device, at::kFloat);
-    auto experts = call<Tensor(T, int64_t)>("xtuner::route_top_k", scores, kChosen);
-    std::tie(token_of_row, row_of_slot, counts, offsets) =
-        call<Four(T, int64_t)>("xtuner::expert_order", experts, kExperts);
-  }
-};
 
 struct Angles {
   Tensor cosine, sine;
@@ -44,12 +27,6 @@ struct Angles {
     sine = angles.sin();
   }
 };
-
-std::string shape(std::initializer_list<int64_t> sizes) {
-  std::string text;
-  for (auto size : sizes) text += (text.empty() ? "" : " x ") + std::to_string(size);
-  return text;
-}
 
 void add_norms(std::vector<Measurement> &list) {
   constexpr double kRow = 2.0 * kTokens * kHidden, kHeadRows = 2.0 * kTokens * kHeads * kHeadSize;
@@ -244,13 +221,31 @@ void add_attention(std::vector<Measurement> &list) {
 
 }  // namespace
 
-std::vector<Measurement> measurements() {
+Tensor normal(at::IntArrayRef sizes, at::Device device, at::ScalarType type) {
+  return at::randn(sizes, at::TensorOptions(device).dtype(type));
+}
+
+std::string shape(std::initializer_list<int64_t> sizes) {
+  std::string text;
+  for (auto size : sizes) text += (text.empty() ? "" : " x ") + std::to_string(size);
+  return text;
+}
+
+Routing::Routing(at::Device device) : weights(normal({kTokens, kChosen}, device, at::kFloat)) {
+  auto scores = normal({kTokens, kExperts}, device, at::kFloat);
+  auto experts = call<Tensor(T, int64_t)>("xtuner::route_top_k", scores, kChosen);
+  std::tie(token_of_row, row_of_slot, counts, offsets) =
+      call<Four(T, int64_t)>("xtuner::expert_order", experts, kExperts);
+}
+
+std::vector<Measurement> measurements(bool has_native_float8) {
   std::vector<Measurement> list;
   add_norms(list);
   add_rows(list);
   add_router(list);
   add_flat(list);
   add_products(list);
+  add_fp8(list, has_native_float8);
   add_attention(list);
   return list;
 }

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <string>
 #include <vector>
 
@@ -17,8 +18,27 @@ struct Measurement {
   double flops = 0;  // of matrix products
   /// Makes the arguments on the device, and returns a function that runs the operator once.
   std::function<std::function<void()>(at::Device)> prepare;
+  /// How much faster than bfloat16 the device multiplies: 2 for float8.
+  double rate = 1;
 };
 
-std::vector<Measurement> measurements();
+/// Products of float8 are measured where the device has its own.
+std::vector<Measurement> measurements(bool has_native_float8);
+
+/// Adds float8's operators, see fp8.cpp.
+void add_fp8(std::vector<Measurement> &list, bool has_native_float8);
+
+// Qwen3-30B-A3B, a pack of 16,384 tokens.
+constexpr int64_t kTokens = 16384, kHidden = 2048, kExperts = 128, kChosen = 8, kExpertWidth = 768, kHeads = 32,
+                  kKeyHeads = 4, kHeadSize = 128, kRows = kTokens * kChosen;
+
+at::Tensor normal(at::IntArrayRef sizes, at::Device device, at::ScalarType type = at::kBFloat16);
+std::string shape(std::initializer_list<int64_t> sizes);
+
+/// A router's choice and the orders that follow from it.
+struct Routing {
+  at::Tensor token_of_row, row_of_slot, counts, offsets, weights;
+  explicit Routing(at::Device device);
+};
 
 }  // namespace gpucheck

@@ -15,6 +15,7 @@ namespace {
 std::mt19937_64 numbers;
 int64_t failures = 0;
 at::Device device = at::kCPU;
+bool native_float8 = false;
 
 /// Of a comparison in `type`: as in Tests/TorchTests/OperatorSupport.swift, but twice as much may differ absolutely,
 /// since random sizes meet rarer sums.
@@ -140,6 +141,9 @@ int64_t failure_count() { return failures; }
 
 void use_device(at::Device value) { device = value; }
 
+void use_native_float8(bool value) { native_float8 = value; }
+bool has_native_float8() { return native_float8; }
+
 Tensor there(const Tensor &x) {
   if (device.is_cpu()) return x;
   // The whole memory moves, so that views stay views.
@@ -154,10 +158,6 @@ std::vector<std::string> missing_operators() {
   auto &dispatcher = c10::Dispatcher::singleton();
   for (const auto &name : dispatcher.getAllOpNames()) {
     if (name.name.rfind("xtuner::", 0) != 0) continue;
-#ifdef XTUNER_DEVICE_KERNELS
-    // Float8 runs on CPUs alone so far, but for what ranks share; the configuration refuses it elsewhere.
-    if (name.name.rfind("xtuner::fp8_", 0) == 0 && name.name.find("_part") == std::string::npos) continue;
-#endif
     auto op = dispatcher.findSchema(name);
     if (op && !op->hasKernelForDispatchKey(key)) names.push_back(name.name);
   }

@@ -42,6 +42,9 @@ constexpr at::ScalarType kTypes[] = {at::kBFloat16, at::kFloat, kHasDoubles ? at
 void use_device(at::Device device);
 /// The tensor on that device, with the same strides.
 Tensor there(const Tensor &x);
+/// Whether products of float8 are the device's own, as well as those of float32 numbers.
+void use_native_float8(bool value);
+bool has_native_float8();
 /// Operators of ours without a kernel for that device.
 std::vector<std::string> missing_operators();
 

@@ -235,7 +235,7 @@ CTStatus ct_cross_entropy(ct_tensor *logits, ct_tensor *targets, ct_tensor *_Nul
                           bool reference, ct_tensor *_Nullable *_Nonnull out_losses,
                           ct_tensor *_Nullable *_Nonnull out_log_sum_exp);
 
-// ---- float8_e4m3fn: values and float32 scales, by the rule in operators/fp8.h. Inputs are bf16 or f32.
+// ---- float8_e4m3fn: values and float32 scales, by the rule in operators/fp8_rule.h. Inputs are bf16 or f32.
 
 /// Tiles of 128 elements of a row. x: [R, K] -> values [R, K], scales [R, ceil(K / 128)] with strides (1, R).
 CTStatus ct_fp8_quantize_rows(ct_tensor *x, bool reference, ct_tensor *_Nullable *_Nonnull out_values,
@@ -252,21 +252,22 @@ CTStatus ct_fp8_quantize_columns(ct_tensor *x, ct_tensor *_Nullable offsets, boo
 /// values times their scales. tile_rows: 1 for rows and columns, 128 for blocks; dtype: bf16 or f32.
 CTStatus ct_fp8_dequantize(ct_tensor *values, ct_tensor *scales, int64_t tile_rows, int32_t dtype, bool reference,
                            ct_tensor *_Nullable *_Nonnull out);
-/// x weight^T + bias in float32, rounded to bf16. x: [R, K] in rows, weight: [N, K] in blocks, or the transposed view
+/// x weight^T + bias in float32, rounded to bf16. Native products are the device's own, which only some have; others
+/// multiply float32 numbers. x: [R, K] in rows, weight: [N, K] in blocks, or the transposed view
 /// of values and scales of [K, N]; bias: [N] -> [R, N] bf16. With offsets, [E] int64, weight is [E, N, K].
 CTStatus ct_fp8_product(ct_tensor *x, ct_tensor *x_scales, ct_tensor *weight, ct_tensor *weight_scales,
-                        ct_tensor *_Nullable bias, ct_tensor *_Nullable offsets, bool reference,
+                        ct_tensor *_Nullable bias, ct_tensor *_Nullable offsets, bool native, bool reference,
                         ct_tensor *_Nullable *_Nonnull out);
 /// grad x^T in float32. grad: [N, P], x: [K, P] in columns of the same groups -> [N, K], or [E, N, K] with offsets.
 CTStatus ct_fp8_weight_gradient(ct_tensor *grad, ct_tensor *grad_scales, ct_tensor *x, ct_tensor *x_scales,
-                                ct_tensor *_Nullable offsets, int32_t dtype, bool reference,
+                                ct_tensor *_Nullable offsets, int32_t dtype, bool native, bool reference,
                                 ct_tensor *_Nullable *_Nonnull out);
 /// As ct_linear and ct_grouped_linear on bf16, with all products, those of gradients too, of quantised operands. With
 /// values and scales, the weight in blocks, elements of the weight are not read; it may be without memory.
 CTStatus ct_fp8_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *_Nullable bias, ct_tensor *_Nullable values,
-                       ct_tensor *_Nullable scales, ct_tensor *_Nullable *_Nonnull out);
+                       ct_tensor *_Nullable scales, bool native, ct_tensor *_Nullable *_Nonnull out);
 CTStatus ct_fp8_grouped_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *offsets, ct_tensor *_Nullable values,
-                               ct_tensor *_Nullable scales, ct_tensor *_Nullable *_Nonnull out);
+                               ct_tensor *_Nullable scales, bool native, ct_tensor *_Nullable *_Nonnull out);
 /// Of elements start ..< start + n, x: [n], of matrices [groups, rows, width]: the largest magnitude in each block of
 /// 128 x 128, as float32 bits -> [groups, ceil(rows / 128), ceil(width / 128)] int32, 0 for blocks that x has nothing of.
 CTStatus ct_fp8_part_magnitudes(ct_tensor *x, int64_t start, int64_t groups, int64_t rows, int64_t width,

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <optional>
 
+#include "fp8_rule.h"
+
 namespace xtuner {
 
 // ---- Attention
@@ -57,6 +59,36 @@ inline void check_linear(const at::Tensor &x, const at::Tensor &weight, const st
                   (!bias || (bias->dim() == 1 && bias->size(0) == weight.size(0))),
               "linear: x ", x.scalar_type(), x.sizes(), " with weight ", weight.scalar_type(), weight.sizes(),
               " and bias ", bias ? bias->sizes() : at::IntArrayRef());
+}
+
+// ---- float8_e4m3fn
+
+inline void check_fp8_source(const at::Tensor &x, bool may_be_grouped, const char *what) {
+  TORCH_CHECK(x.dim() == 2 || (may_be_grouped && x.dim() == 3), what, ": x must be [rows, columns]",
+              may_be_grouped ? " or [groups, rows, columns]" : "", ", is ", x.sizes());
+  TORCH_CHECK(x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16, what,
+              ": takes float32 and bfloat16, got ", x.scalar_type());
+}
+
+inline void check_fp8_offsets(const at::Tensor &offsets, const char *what) {
+  TORCH_CHECK(offsets.scalar_type() == at::kLong && offsets.is_contiguous() && offsets.dim() == 1, what,
+              ": offsets must be contiguous int64, got ", offsets.scalar_type(), offsets.sizes());
+}
+
+inline void check_fp8_dequantize(const at::Tensor &values, const at::Tensor &scales, int64_t tile_rows,
+                                 at::ScalarType dtype) {
+  TORCH_CHECK(values.dim() == 2 || values.dim() == 3, "fp8_dequantize: values must have 2 or 3 dimensions, are ",
+              values.sizes());
+  TORCH_CHECK(values.scalar_type() == at::kFloat8_e4m3fn && scales.scalar_type() == at::kFloat &&
+                  scales.dim() == values.dim() && (tile_rows == 1 || tile_rows == kFp8Tile),
+              "fp8_dequantize: ", values.scalar_type(), values.sizes(), " with scales ", scales.scalar_type(),
+              scales.sizes(), " of tiles of ", tile_rows, " rows");
+  int64_t bands = (values.size(-2) + tile_rows - 1) / tile_rows;
+  TORCH_CHECK(scales.size(-2) == bands && scales.size(-1) == fp8_tiles(values.size(-1)) &&
+                  (values.dim() == 2 || scales.size(0) == values.size(0)),
+              "fp8_dequantize: ", values.sizes(), " in tiles of ", tile_rows, " x ", kFp8Tile, " needs ", bands, " x ",
+              fp8_tiles(values.size(-1)), " scales, got ", scales.sizes());
+  TORCH_CHECK(dtype == at::kFloat || dtype == at::kBFloat16, "fp8_dequantize: makes float32 and bfloat16, not ", dtype);
 }
 
 // ---- Flat buffers

@@ -6,6 +6,7 @@
 #include <array>
 #include <vector>
 
+#include "arguments.h"
 #include "fp8.h"
 #include "parallel.h"
 
@@ -22,15 +23,13 @@ int64_t grain(int64_t elements) { return std::max<int64_t>(1, kElementGrain / st
 
 uint8_t *bytes_of(Tensor &values) { return reinterpret_cast<uint8_t *>(values.mutable_data_ptr<c10::Float8_e4m3fn>()); }
 
-/// Calls `body` with a null pointer of the tensor's element type.
+/// Calls `body` with a null pointer of the tensor's element type, float32 or bfloat16.
 template <typename Body>
-void with_element(const Tensor &x, const char *what, Body &&body) {
+void with_element(const Tensor &x, Body &&body) {
   if (x.scalar_type() == at::kFloat)
     body(static_cast<const float *>(nullptr));
-  else if (x.scalar_type() == at::kBFloat16)
-    body(static_cast<const c10::BFloat16 *>(nullptr));
   else
-    TORCH_CHECK(false, what, ": takes float32 and bfloat16, got ", x.scalar_type());
+    body(static_cast<const c10::BFloat16 *>(nullptr));
 }
 
 /// [columns of tiles, rows of tiles] in memory, seen as [..., rows of tiles, columns of tiles].
@@ -39,12 +38,12 @@ Tensor scales_by_tile(int64_t rows, int64_t tiles, const Tensor &x) {
 }
 
 Fp8Pair quantize_rows(const Tensor &x) {
-  TORCH_CHECK(x.dim() == 2, "fp8_quantize_rows: x must be [rows, columns], is ", x.sizes());
+  check_fp8_source(x, false, "fp8_quantize_rows");
   auto from = x.contiguous();
   int64_t rows = x.size(0), width = x.size(1);
   auto values = at::empty({rows, width}, x.options().dtype(at::kFloat8_e4m3fn));
   auto scales = scales_by_tile(rows, fp8_tiles(width), x);
-  with_element(x, "fp8_quantize_rows", [&](auto *element) {
+  with_element(x, [&](auto *element) {
     using Element = std::remove_const_t<std::remove_pointer_t<decltype(element)>>;
     auto kernel = XTUNER_KERNEL(quantize_bands<Element>);
     auto xs = from.const_data_ptr<Element>();
@@ -57,8 +56,7 @@ Fp8Pair quantize_rows(const Tensor &x) {
 }
 
 Fp8Pair quantize_blocks(const Tensor &x) {
-  TORCH_CHECK(x.dim() == 2 || x.dim() == 3, "fp8_quantize_blocks: x must be [rows, columns] or [groups, rows, columns]",
-              ", is ", x.sizes());
+  check_fp8_source(x, true, "fp8_quantize_blocks");
   auto from = x.contiguous();
   int64_t groups = x.dim() == 3 ? x.size(0) : 1, rows = x.size(-2), width = x.size(-1);
   int64_t bands = fp8_tiles(rows), tiles = fp8_tiles(width);
@@ -67,7 +65,7 @@ Fp8Pair quantize_blocks(const Tensor &x) {
   shape[shape.size() - 2] = bands;
   shape[shape.size() - 1] = tiles;
   auto scales = at::empty(shape, x.options().dtype(at::kFloat));
-  with_element(x, "fp8_quantize_blocks", [&](auto *element) {
+  with_element(x, [&](auto *element) {
     using Element = std::remove_const_t<std::remove_pointer_t<decltype(element)>>;
     auto kernel = XTUNER_KERNEL(quantize_bands<Element>);
     auto xs = from.const_data_ptr<Element>();
@@ -92,9 +90,7 @@ struct RowTile {
 std::vector<RowTile> row_tiles(const std::optional<Tensor> &offsets, int64_t rows) {
   std::vector<int64_t> ends = {rows};
   if (offsets) {
-    TORCH_CHECK(offsets->scalar_type() == at::kLong && offsets->is_contiguous() && offsets->dim() == 1,
-                "fp8_quantize_columns: offsets must be contiguous int64, got ", offsets->scalar_type(),
-                offsets->sizes());
+    check_fp8_offsets(*offsets, "fp8_quantize_columns");
     ends.assign(offsets->const_data_ptr<int64_t>(), offsets->const_data_ptr<int64_t>() + offsets->numel());
   }
   std::vector<RowTile> tiles;
@@ -112,7 +108,7 @@ std::vector<RowTile> row_tiles(const std::optional<Tensor> &offsets, int64_t row
 }
 
 Fp8Pair quantize_columns(const Tensor &x, const std::optional<Tensor> &offsets) {
-  TORCH_CHECK(x.dim() == 2, "fp8_quantize_columns: x must be [rows, columns], is ", x.sizes());
+  check_fp8_source(x, false, "fp8_quantize_columns");
   auto from = x.contiguous();
   int64_t rows = x.size(0), width = x.size(1);
   auto tiles = row_tiles(offsets, rows);
@@ -124,7 +120,7 @@ Fp8Pair quantize_columns(const Tensor &x, const std::optional<Tensor> &offsets) 
     values.slice(1, used).view(at::kByte).zero_();
     scales.slice(1, used / kFp8Tile).fill_(1);
   }
-  with_element(x, "fp8_quantize_columns", [&](auto *element) {
+  with_element(x, [&](auto *element) {
     using Element = std::remove_const_t<std::remove_pointer_t<decltype(element)>>;
     auto kernel = XTUNER_KERNEL(quantize_columns<Element>);
     auto xs = from.const_data_ptr<Element>();
@@ -151,25 +147,15 @@ const float *numbers_of_bytes() {
 }
 
 Tensor dequantize(const Tensor &values, const Tensor &scales, int64_t tile_rows, at::ScalarType dtype) {
-  TORCH_CHECK(values.dim() == 2 || values.dim() == 3, "fp8_dequantize: values must have 2 or 3 dimensions, are ",
-              values.sizes());
-  TORCH_CHECK(values.scalar_type() == at::kFloat8_e4m3fn && scales.scalar_type() == at::kFloat &&
-                  scales.dim() == values.dim() && (tile_rows == 1 || tile_rows == kFp8Tile),
-              "fp8_dequantize: ", values.scalar_type(), values.sizes(), " with scales ", scales.scalar_type(),
-              scales.sizes(), " of tiles of ", tile_rows, " rows");
+  check_fp8_dequantize(values, scales, tile_rows, dtype);
   int64_t groups = values.dim() == 3 ? values.size(0) : 1, rows = values.size(-2), width = values.size(-1);
-  int64_t bands = (rows + tile_rows - 1) / tile_rows;
-  TORCH_CHECK(scales.size(-2) == bands && scales.size(-1) == fp8_tiles(width) &&
-                  (values.dim() == 2 || scales.size(0) == groups),
-              "fp8_dequantize: ", values.sizes(), " in tiles of ", tile_rows, " x ", kFp8Tile, " needs ", bands, " x ",
-              fp8_tiles(width), " scales, got ", scales.sizes());
   auto from = values.contiguous();
   auto bytes = reinterpret_cast<const uint8_t *>(from.const_data_ptr<c10::Float8_e4m3fn>());
   auto numbers = numbers_of_bytes();
   auto factors = scales.const_data_ptr<float>();
   int64_t group_step = values.dim() == 3 ? scales.stride(0) : 0;
   auto out = at::empty(values.sizes(), values.options().dtype(dtype));
-  with_element(out, "fp8_dequantize", [&](auto *element) {
+  with_element(out, [&](auto *element) {
     using Element = std::remove_const_t<std::remove_pointer_t<decltype(element)>>;
     auto kernel = XTUNER_KERNEL(dequantize_rows<Element>);
     auto to = out.mutable_data_ptr<Element>();

@@ -1,85 +1,33 @@
-// Products of quantised operands on a CPU, which has none: the operands are read back as float32 and multiplied so.
-//
-// A GPU multiplies the e4m3 values, sums 128 products, and multiplies the sum by both scales; here each operand is
-// multiplied by its scale first. Products of e4m3 numbers are exact in float32, so only roundings of float32 and the
-// order of sums differ.
-#include <ATen/ATen.h>
+// A CPU does not multiply float8: products are those of float32 numbers.
 #include <torch/library.h>
 
-#include "dispatch.h"
-#include "fp8.h"
+#include "fp8_emulated.h"
 
 namespace xtuner::cpu {
 namespace {
 
 using at::Tensor;
 
-Tensor read(const Tensor &values, const Tensor &scales, int64_t tile_rows) {
-  return call<Tensor(const Tensor &, const Tensor &, int64_t, at::ScalarType)>("xtuner::fp8_dequantize", values, scales,
-                                                                               tile_rows, at::kFloat);
-}
-
-/// A weight in blocks, or a transposed view of one.
-Tensor read_blocks(const Tensor &values, const Tensor &scales) {
-  return values.stride(-1) == 1 ? read(values, scales, kFp8Tile) : read(values.mT(), scales.mT(), kFp8Tile).mT();
+void check_emulated(bool native) {
+  TORCH_CHECK(!native, "a CPU does not multiply float8; emulated products compute the same numbers");
 }
 
 Tensor product(const Tensor &x, const Tensor &x_scales, const Tensor &weight, const Tensor &weight_scales,
-               const std::optional<Tensor> &bias) {
-  TORCH_CHECK(x.dim() == 2 && weight.dim() == 2 && x.size(1) == weight.size(1), "fp8_product: x ", x.sizes(),
-              " with weight ", weight.sizes());
-  auto y = at::mm(read(x, x_scales, 1), read_blocks(weight, weight_scales).t());
-  if (bias) y.add_(bias->to(at::kFloat));
-  return y.to(at::kBFloat16);
-}
-
-/// The end of every group on the host.
-at::IntArrayRef ends_of(const Tensor &offsets, const char *what) {
-  TORCH_CHECK(offsets.scalar_type() == at::kLong && offsets.is_contiguous() && offsets.dim() == 1, what,
-              ": offsets must be contiguous int64, got ", offsets.scalar_type(), offsets.sizes());
-  return {offsets.const_data_ptr<int64_t>(), static_cast<size_t>(offsets.numel())};
+               const std::optional<Tensor> &bias, bool native) {
+  check_emulated(native);
+  return emulated::product(x, x_scales, weight, weight_scales, bias);
 }
 
 Tensor grouped_product(const Tensor &x, const Tensor &x_scales, const Tensor &weight, const Tensor &weight_scales,
-                       const Tensor &offsets) {
-  auto ends = ends_of(offsets, "fp8_grouped_product");
-  TORCH_CHECK(x.dim() == 2 && weight.dim() == 3 && x.size(1) == weight.size(2) &&
-                  weight.size(0) == static_cast<int64_t>(ends.size()) && (ends.empty() || ends.back() == x.size(0)),
-              "fp8_grouped_product: x ", x.sizes(), " with weight ", weight.sizes(), " and offsets ", ends);
-  auto y = at::empty({x.size(0), weight.size(1)}, x.options().dtype(at::kBFloat16));
-  int64_t begin = 0;
-  for (size_t e = 0; e < ends.size(); begin = ends[e++]) {
-    if (ends[e] == begin) continue;
-    auto rows = read(x.slice(0, begin, ends[e]), x_scales.slice(0, begin, ends[e]), 1);
-    y.slice(0, begin, ends[e]).copy_(at::mm(rows, read_blocks(weight[e], weight_scales[e]).t()));
-  }
-  return y;
+                       const Tensor &offsets, bool native) {
+  check_emulated(native);
+  return emulated::grouped_product(x, x_scales, weight, weight_scales, offsets);
 }
 
 Tensor weight_gradient(const Tensor &grad, const Tensor &grad_scales, const Tensor &x, const Tensor &x_scales,
-                       const std::optional<Tensor> &offsets, at::ScalarType dtype) {
-  TORCH_CHECK(grad.dim() == 2 && x.dim() == 2 && grad.size(1) == x.size(1), "fp8_weight_gradient: gradient ",
-              grad.sizes(), " with x ", x.sizes());
-  auto options = x.options().dtype(dtype);
-  if (!offsets) return at::mm(read(grad, grad_scales, 1), read(x, x_scales, 1).t()).to(dtype);
-  auto ends = ends_of(*offsets, "fp8_weight_gradient");
-  auto out = at::empty({static_cast<int64_t>(ends.size()), grad.size(0), x.size(0)}, options);
-  int64_t begin = 0, place = 0;
-  for (size_t e = 0; e < ends.size(); begin = ends[e++]) {
-    // The padding of a group is zeros, which add nothing.
-    int64_t tiles = fp8_tiles(ends[e] - begin), next = place + tiles * kFp8Tile;
-    TORCH_CHECK(ends[e] >= begin && next <= x.size(1), "fp8_weight_gradient: offsets ", ends, " for ", x.size(1),
-                " columns");
-    auto part = [&](const Tensor &t, const Tensor &scales) {
-      return read(t.slice(1, place, next), scales.slice(1, place / kFp8Tile, next / kFp8Tile), 1);
-    };
-    if (tiles == 0)
-      out[e].zero_();
-    else
-      out[e].copy_(at::mm(part(grad, grad_scales), part(x, x_scales).t()));
-    place = next;
-  }
-  return out;
+                       const std::optional<Tensor> &offsets, at::ScalarType dtype, bool native) {
+  check_emulated(native);
+  return emulated::weight_gradient(grad, grad_scales, x, x_scales, offsets, dtype);
 }
 
 }  // namespace

@@ -59,51 +59,52 @@ CTStatus ct_fp8_dequantize(ct_tensor *values, ct_tensor *scales, int64_t tile_ro
 }
 
 CTStatus ct_fp8_product(ct_tensor *x, ct_tensor *x_scales, ct_tensor *weight, ct_tensor *weight_scales, ct_tensor *bias,
-                        ct_tensor *offsets, bool reference, ct_tensor **out) {
+                        ct_tensor *offsets, bool native, bool reference, ct_tensor **out) {
   return guarded([&] {
-    using Signature = Tensor(const Tensor &, const Tensor &, const Tensor &, const Tensor &, const OptionalTensor &);
-    using Grouped = Tensor(const Tensor &, const Tensor &, const Tensor &, const Tensor &, const Tensor &);
+    using Signature =
+        Tensor(const Tensor &, const Tensor &, const Tensor &, const Tensor &, const OptionalTensor &, bool);
+    using Grouped = Tensor(const Tensor &, const Tensor &, const Tensor &, const Tensor &, const Tensor &, bool);
     const auto &xv = x->value, &xs = x_scales->value, &wv = weight->value, &ws = weight_scales->value;
     TORCH_CHECK(!offsets || !bias, "fp8_product: groups have no bias");
     auto b = to_optional_tensor(bias);
     if (offsets)
-      *out = new ct_tensor{reference
-                               ? xtuner::reference::fp8_grouped_product(xv, xs, wv, ws, offsets->value)
-                               : xtuner::call<Grouped>("xtuner::fp8_grouped_product", xv, xs, wv, ws, offsets->value)};
+      *out = new ct_tensor{
+          reference ? xtuner::reference::fp8_grouped_product(xv, xs, wv, ws, offsets->value)
+                    : xtuner::call<Grouped>("xtuner::fp8_grouped_product", xv, xs, wv, ws, offsets->value, native)};
     else
       *out = new ct_tensor{reference ? xtuner::reference::fp8_product(xv, xs, wv, ws, b)
-                                     : xtuner::call<Signature>("xtuner::fp8_product", xv, xs, wv, ws, b)};
+                                     : xtuner::call<Signature>("xtuner::fp8_product", xv, xs, wv, ws, b, native)};
   });
 }
 
 CTStatus ct_fp8_weight_gradient(ct_tensor *grad, ct_tensor *grad_scales, ct_tensor *x, ct_tensor *x_scales,
-                                ct_tensor *offsets, int32_t dtype, bool reference, ct_tensor **out) {
+                                ct_tensor *offsets, int32_t dtype, bool native, bool reference, ct_tensor **out) {
   return guarded([&] {
-    using Signature =
-        Tensor(const Tensor &, const Tensor &, const Tensor &, const Tensor &, const OptionalTensor &, at::ScalarType);
+    using Signature = Tensor(const Tensor &, const Tensor &, const Tensor &, const Tensor &, const OptionalTensor &,
+                             at::ScalarType, bool);
     auto ends = to_optional_tensor(offsets);
     auto type = to_scalar_type(dtype);
-    *out =
-        new ct_tensor{reference ? xtuner::reference::fp8_weight_gradient(grad->value, grad_scales->value, x->value,
-                                                                         x_scales->value, ends, type)
-                                : xtuner::call<Signature>("xtuner::fp8_weight_gradient", grad->value,
-                                                          grad_scales->value, x->value, x_scales->value, ends, type)};
+    *out = new ct_tensor{reference
+                             ? xtuner::reference::fp8_weight_gradient(grad->value, grad_scales->value, x->value,
+                                                                      x_scales->value, ends, type)
+                             : xtuner::call<Signature>("xtuner::fp8_weight_gradient", grad->value, grad_scales->value,
+                                                       x->value, x_scales->value, ends, type, native)};
   });
 }
 
 CTStatus ct_fp8_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *bias, ct_tensor *values, ct_tensor *scales,
-                       ct_tensor **out) {
+                       bool native, ct_tensor **out) {
   return guarded([&] {
     *out = new ct_tensor{
-        xtuner::fp8_linear(x->value, weight->value, to_optional_tensor(bias), to_optional_pair(values, scales))};
+        xtuner::fp8_linear(x->value, weight->value, to_optional_tensor(bias), to_optional_pair(values, scales), native)};
   });
 }
 
 CTStatus ct_fp8_grouped_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *offsets, ct_tensor *values,
-                               ct_tensor *scales, ct_tensor **out) {
+                               ct_tensor *scales, bool native, ct_tensor **out) {
   return guarded([&] {
     *out = new ct_tensor{
-        xtuner::fp8_grouped_linear(x->value, weight->value, offsets->value, to_optional_pair(values, scales))};
+        xtuner::fp8_grouped_linear(x->value, weight->value, offsets->value, to_optional_pair(values, scales), native)};
   });
 }
 

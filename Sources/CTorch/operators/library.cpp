@@ -51,17 +51,21 @@ TORCH_LIBRARY(xtuner, m) {
   m.def("cross_entropy(Tensor logits, Tensor targets) -> (Tensor, Tensor)");
   m.def("cross_entropy_(Tensor(a!) logits, Tensor targets, Tensor weights, float z_loss) -> (Tensor, Tensor)");
   m.def("add_rows_(Tensor(a!) into, Tensor rows, Tensor indices) -> ()");
-  // float8_e4m3fn; shapes are in ctorch.h, the rule is in fp8.h.
+  // float8_e4m3fn; shapes are in ctorch.h, the rule is in fp8_rule.h. `native` products are the device's own, the others
+  // those of float32 numbers.
   m.def("fp8_quantize_rows(Tensor x) -> (Tensor, Tensor)");
   m.def("fp8_quantize_blocks(Tensor x) -> (Tensor, Tensor)");
   m.def("fp8_quantize_columns(Tensor x, Tensor? offsets) -> (Tensor, Tensor)");
   m.def("fp8_dequantize(Tensor values, Tensor scales, int tile_rows, ScalarType dtype) -> Tensor");
-  m.def("fp8_product(Tensor x, Tensor x_scales, Tensor weight, Tensor weight_scales, Tensor? bias) -> Tensor");
   m.def(
-      "fp8_grouped_product(Tensor x, Tensor x_scales, Tensor weight, Tensor weight_scales, Tensor offsets) -> Tensor");
+      "fp8_product(Tensor x, Tensor x_scales, Tensor weight, Tensor weight_scales, Tensor? bias, bool native) "
+      "-> Tensor");
+  m.def(
+      "fp8_grouped_product(Tensor x, Tensor x_scales, Tensor weight, Tensor weight_scales, Tensor offsets, "
+      "bool native) -> Tensor");
   m.def(
       "fp8_weight_gradient(Tensor grad, Tensor grad_scales, Tensor x, Tensor x_scales, Tensor? offsets, "
-      "ScalarType dtype) -> Tensor");
+      "ScalarType dtype, bool native) -> Tensor");
   m.def("fp8_part_magnitudes(Tensor x, int start, int groups, int rows, int width) -> Tensor");
   m.def("fp8_quantize_part_(Tensor(a!) values, Tensor x, Tensor scales, int start, int rows, int width) -> ()");
 }

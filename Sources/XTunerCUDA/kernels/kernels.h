@@ -93,6 +93,30 @@ void narrow_offsets(const int64_t *offsets, int32_t *ends, int64_t count, cudaSt
 /// Zeros where a group has no rows; each group has `bytes` bytes.
 void clear_empty_groups(void *groups, const int64_t *offsets, int64_t count, int64_t bytes, cudaStream_t stream);
 
+// ---- fp8.cu, by the rule of CTorch/operators/fp8_rule.h. Elements are bfloat16 or float32, values float8_e4m3fn.
+/// Matrices of the same sizes, one after another.
+struct Matrices {
+  int64_t count, rows, width;
+};
+/// Blocks along y and z of a launch.
+constexpr int64_t kMostBlocksY = 65535;
+/// scales[tile * rows + row].
+void fp8_quantize_rows(Element element, const void *x, uint8_t *values, float *scales, int64_t rows, int64_t width,
+                       cudaStream_t stream);
+/// scales[(matrix * bands + band) * tiles + tile]; at most kMostBlocksY matrices and bands of 128 rows.
+void fp8_quantize_blocks(Element element, const void *x, uint8_t *values, float *scales, Matrices shape,
+                         cudaStream_t stream);
+/// values[column * padded + place] and scales[place / 128 * width + column]. `offsets` are the ends of the groups, or
+/// null for one group. At most kMostBlocksY tiles of 128 rows.
+void fp8_quantize_columns(Element element, const void *x, const int64_t *offsets, uint8_t *values, float *scales,
+                          int64_t rows, int64_t width, int64_t padded, int64_t groups, cudaStream_t stream);
+/// The scale of (matrix, row, column) is scales[matrix * .matrix + row / .height * .band + column / 128 * .tile].
+struct ScaleSteps {
+  int64_t height, matrix, band, tile;
+};
+void fp8_dequantize(Element element, const uint8_t *values, const float *scales, void *out, Matrices shape,
+                    ScaleSteps steps, cudaStream_t stream);
+
 // ---- attention.cu
 /// Tokens of heads of one tensor; elements of a head are neighbours.
 struct HeadRows {

@@ -29,10 +29,12 @@ extension CausalLanguageModel {
   }
 
   /// Multiplies with the matrices of `modules`, and of no others, in float8.
-  public func useFloat8(in modules: Set<Float8Module>) {
+  ///
+  /// `isNative` says whether the device multiplies float8 itself.
+  public func useFloat8(in modules: Set<Float8Module>, isNative: Bool = false) {
     for parameter in parameters { parameter.product = .compute }
     for module in Float8Module.allCases where modules.contains(module) {
-      for matrix in matrices(of: module) { matrix.product = .float8 }
+      for matrix in matrices(of: module) { matrix.product = isNative ? .nativeFloat8 : .float8 }
     }
   }
 }

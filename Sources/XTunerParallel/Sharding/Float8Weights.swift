@@ -87,7 +87,7 @@ final class Float8Weights {
 
 extension Parameter {
   /// Whether ranks share it as float8: not an embedding, of which a tied head is the other use.
-  package var travelsAsFloat8: Bool { product == .float8 && kind == .matrix }
+  package var travelsAsFloat8: Bool { product != .compute && kind == .matrix }
 }
 
 extension [FlatUnit] {

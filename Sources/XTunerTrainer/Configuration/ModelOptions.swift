@@ -78,8 +78,8 @@ extension ModelOptions: ConfigurationSection {
       """
       Whether matrices are multiplied as float8_e4m3fn, in forward and backward passes: none; \
       emulated rounds the operands so and multiplies them in f32, which shows what float8 does to \
-      a training and is slower than none; native needs a device that multiplies them, which no \
-      device of this version does yet.
+      a training and is slower than none; native has them multiplied by the GPU, which needs \
+      compute capability 9.0.
       """),
     .init(
       "fp8_modules", \.float8Modules,

@@ -17,9 +17,10 @@ extension RunConfiguration {
   /// Rejects what can be seen without the model.
   func checkFloat8(_ problems: inout ConfigurationProblems) {
     problems.check(
-      "model.fp8", model.float8 != .native,
+      "model.fp8", involving: ["run.device"],
+      model.float8 != .native || run.device == .cuda || run.device == .auto,
       """
-      native needs a device that multiplies float8 and kernels for it, and this version has none; \
+      native needs a GPU of compute capability 9.0, and run.device is \(run.device.rawValue); \
       emulated computes the same numbers on a CPU, slowly, and none trains in model.dtype
       """)
     problems.check(

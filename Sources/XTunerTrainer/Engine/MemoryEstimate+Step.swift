@@ -267,7 +267,7 @@ final class ImaginedStep {
     let kind = ImaginedUnit.kind(of: model.head.projection, computeDType: setting.computeDType)
     accumulate(("projection", V * D, 4), in: projection, kind)
     // Quantised once for all chunks, where it was not gathered so.
-    let isFloat8 = model.head.projection.product == .float8
+    let isFloat8 = model.head.projection.product != .compute
     let isGathered = kind.isFloat8 && blocks[projection][kind]?.isSharded == true
     let quantized = ledger.take(isFloat8 && !isGathered ? V * D : 0, \.head)
     let gradient = ledger.take(T * D * e, \.gradients)

@@ -16,6 +16,7 @@ extension RunConfiguration {
       for kind in [Device.Kind.cuda, .privateUse] where Accelerator.load(kind) == nil {
         return try device(kind, localRank: localRank)
       }
+      try checkFloat8(on: "cpu")
       return .cpu
     case .cuda: return try device(.cuda, localRank: localRank)
     case .npu: return try device(.privateUse, localRank: localRank)
@@ -30,14 +31,6 @@ extension RunConfiguration {
       throw error(
         at: "run.device", "\(name) cannot be used: \(reason); cpu works everywhere, slower")
     }
-    guard model.float8 == .none else {
-      throw error(
-        at: "model.fp8",
-        """
-        \(model.float8.rawValue) runs on a CPU, and run.device \(run.device.rawValue) is \(name) here; set \
-        run.device cpu, or model.fp8 none to train in \(model.dtype.rawValue) on \(name)
-        """)
-    }
     let count = Device.count(of: kind)
     guard localRank < count else {
       throw error(
@@ -47,9 +40,45 @@ extension RunConfiguration {
         there are \(count); start at most \(count) process\(count == 1 ? "" : "es") a machine
         """)
     }
+    let gpus =
+      kind == .cuda && model.float8 == .native
+      ? CUDAPlugin(in: Accelerator.programFolder).devices : []
+    try checkFloat8(
+      on: name, computeCapability: localRank < gpus.count ? gpus[localRank].computeCapability : nil)
     let device = Device(kind: kind, index: Int8(localRank))
     device.makeCurrent()
     return device
+  }
+
+  /// Rejects float8 that a device does not compute.
+  ///
+  /// `computeCapability` is that of a GPU, such as `9.0`; nil where it is not known, and elsewhere.
+  func checkFloat8(
+    on device: String, computeCapability: String? = nil
+  ) throws(ConfigurationError) {
+    switch (model.float8, device) {
+    case (.none, _), (.emulated, "cpu"), (.emulated, "cuda"): return
+    case (.emulated, _):
+      throw error(
+        at: "model.fp8",
+        """
+        emulated runs on CPUs and GPUs, and run.device \(run.device.rawValue) is \(device) here; set \
+        run.device cpu, or model.fp8 none to train in \(model.dtype.rawValue) on \(device)
+        """)
+    case (.native, _):
+      guard device != "cuda" || computeCapability != "9.0" else { return }
+      let what =
+        device == "cuda"
+        ? "this one has \(computeCapability ?? "none that is known")"
+        : "run.device \(run.device.rawValue) is \(device) here"
+      throw error(
+        at: "model.fp8",
+        """
+        native needs a GPU of compute capability 9.0 (H100, H200), and \(what); emulated \
+        \(device == "npu" ? "works with run.device cpu" : "works here, slowly"), and none trains in \
+        \(model.dtype.rawValue)
+        """)
+    }
   }
 }
 

@@ -23,9 +23,10 @@ extension TrainingRun {
       ])
   }
 
-  /// The estimate knows AdamW's moments; Muon's differ, and so do its exchanges.
+  /// The estimate knows AdamW's moments; Muon's differ, and so do its exchanges. Of float8 it knows the
+  /// emulation.
   private static func hasEstimate(_ configuration: RunConfiguration) -> Bool {
-    configuration.optimizer.name == .adamw
+    configuration.optimizer.name == .adamw && configuration.model.float8 != .native
   }
 
   /// What tells a run that is out of memory who has it.

@@ -119,7 +119,8 @@ public final class TrainingRun {
       PreparedModel(
         modelConfiguration, computeDType: computeDType, isTrained: true,
         keepsMaster: optimizerOptions.state == .f32, float8: configuration.float8Modules,
-        mesh: ranks.mesh, decays: { optimizerOptions.decays($0) })
+        usesNativeFloat8: configuration.model.float8 == .native, mesh: ranks.mesh,
+        decays: { optimizerOptions.decays($0) })
     }
     let (units, buffers) = (prepared.units.all, prepared.units.pool.counter)
     let optimizerSwap =

@@ -55,10 +55,42 @@ import XTunerNN
     #expect(some.model.float8Modules == [.experts, .head])
   }
 
-  @Test func aDeviceWithoutFloat8IsRefusedWithWhatWouldWork() {
-    let message = refusal("fp8: native")
-    #expect(message.contains("model.fp8") && message.contains("native needs a device"))
+  @Test func aDeviceThatCannotBeAGPUIsRefusedWithWhatWouldWork() {
+    let message = refusal("fp8: native", "run: {device: cpu}")
+    #expect(message.contains("model.fp8") && message.contains("run.device is cpu"))
+    #expect(message.contains("compute capability 9.0"))
     #expect(message.contains("emulated") && message.contains("none trains in model.dtype"))
+  }
+
+  @Test(
+    arguments: [
+      ("native", "cpu", nil, "run.device auto is cpu here; emulated works here, slowly"),
+      ("native", "npu", nil, "run.device auto is npu here; emulated works with run.device cpu"),
+      ("native", "cuda", "8.0", "this one has 8.0; emulated works here, slowly"),
+      ("native", "cuda", "10.0", "this one has 10.0; emulated works here, slowly"),
+      ("native", "cuda", nil, "this one has none that is known"),
+      ("native", "cuda", "9.0", nil),
+      ("emulated", "cuda", nil, nil),
+      ("emulated", "cpu", nil, nil),
+      ("emulated", "npu", nil, "emulated runs on CPUs and GPUs"),
+      ("none", "npu", nil, nil),
+    ] as [(String, String, String?, String?)])
+  func float8NeedsADeviceThatComputesIt(
+    fp8: String, device: String, capability: String?, refusal: String?
+  ) throws {
+    let configuration = try load("fp8: \(fp8)")
+    var message: String?
+    do throws(ConfigurationError) {
+      try configuration.checkFloat8(on: device, computeCapability: capability)
+    } catch {
+      message = error.description
+    }
+    if let refusal {
+      #expect(message?.contains(refusal) == true)
+      #expect(message?.contains("model.fp8") == true)
+    } else {
+      #expect(message == nil)
+    }
   }
 
   @Test func float8NeedsBfloat16AndModulesNeedFloat8() {
@@ -104,5 +136,9 @@ import XTunerNN
     #expect(quantized([.head]) == ["head.weight"])
     #expect(quantized(Set(Float8Module.standard)) == Set(attention + experts))
     #expect(quantized([]).isEmpty)
+    model.useFloat8(in: [.attention], isNative: true)
+    #expect(
+      Set(model.parameters.filter { $0.product == .nativeFloat8 }.map(\.name)) == Set(attention))
+    #expect(!model.parameters.contains { $0.product == .float8 })
   }
 }

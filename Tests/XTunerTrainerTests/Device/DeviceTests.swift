@@ -50,7 +50,7 @@ import XTunerParallel
     try expectEqualWeights(outcome.layout.export, expected.layout.export)
   }
 
-  @Test func emulatedFloat8StaysOnTheCPU() throws {
+  @Test func emulatedFloat8IsRefusedOnNPUs() throws {
     let tiny = try TinyRun()
     defer { tiny.remove() }
     let error = #expect(throws: ConfigurationError.self) {
@@ -62,7 +62,8 @@ import XTunerParallel
         ])
     }
     #expect(
-      error?.description.contains("emulated runs on a CPU, and run.device npu is npu here") == true)
+      error?.description.contains("emulated runs on CPUs and GPUs, and run.device npu is npu here")
+        == true)
   }
 
   /// A checkpoint does not say where it was written.

@@ -1,0 +1,97 @@
+// Quantisation to float8_e4m3fn and back.
+#include "../../CTorch/operators/fp8.h"
+
+#include <ATen/ops/empty_strided.h>
+
+#include "arguments.h"
+
+namespace xtuner::cuda_operators {
+namespace {
+
+const uint8_t *bytes_of(const Tensor &values) { return static_cast<const uint8_t *>(values.const_data_ptr()); }
+uint8_t *mutable_bytes_of(Tensor &values) { return static_cast<uint8_t *>(values.mutable_data_ptr()); }
+
+Tensor values_like(const Tensor &x, at::IntArrayRef sizes) {
+  return at::empty(sizes, x.options().dtype(at::kFloat8_e4m3fn));
+}
+
+/// Scales of [rows, tiles], those of a tile of all rows side by side.
+Tensor scales_by_tile(const Tensor &x, int64_t rows, int64_t tiles) {
+  return at::empty_strided({rows, tiles}, {1, rows}, x.options().dtype(at::kFloat));
+}
+
+void check_tile_count(int64_t count, const char *what) {
+  TORCH_CHECK(count <= cuda::kMostBlocksY, what, ": ", count, " matrices or tiles of ", kFp8Tile,
+              " rows are more than ", cuda::kMostBlocksY);
+}
+
+Fp8Pair quantize_rows(const Tensor &x) {
+  check_fp8_source(x, false, "fp8_quantize_rows");
+  OnDevice stream(x);
+  auto from = x.contiguous();
+  int64_t rows = x.size(0), width = x.size(1);
+  auto values = values_like(x, x.sizes()), scales = scales_by_tile(x, rows, fp8_tiles(width));
+  cuda::fp8_quantize_rows(element_of(x, "fp8_quantize_rows"), from.const_data_ptr(), mutable_bytes_of(values),
+                          scales.mutable_data_ptr<float>(), rows, width, stream);
+  return {values, scales};
+}
+
+Fp8Pair quantize_blocks(const Tensor &x) {
+  check_fp8_source(x, true, "fp8_quantize_blocks");
+  OnDevice stream(x);
+  auto from = x.contiguous();
+  auto sizes = x.sizes().vec();
+  cuda::Matrices shape{x.dim() == 3 ? x.size(0) : 1, x.size(-2), x.size(-1)};
+  auto values = values_like(x, sizes);
+  sizes[sizes.size() - 2] = fp8_tiles(shape.rows);
+  sizes[sizes.size() - 1] = fp8_tiles(shape.width);
+  check_tile_count(std::max(shape.count, fp8_tiles(shape.rows)), "fp8_quantize_blocks");
+  auto scales = floats(x, sizes);
+  cuda::fp8_quantize_blocks(element_of(x, "fp8_quantize_blocks"), from.const_data_ptr(), mutable_bytes_of(values),
+                            scales.mutable_data_ptr<float>(), shape, stream);
+  return {values, scales};
+}
+
+/// The kernel stops where offsets do not rise to the number of rows.
+Fp8Pair quantize_columns(const Tensor &x, const std::optional<Tensor> &offsets) {
+  constexpr auto what = "fp8_quantize_columns";
+  check_fp8_source(x, false, what);
+  if (offsets) check_fp8_offsets(*offsets, what);
+  check_devices(what, x, offsets);
+  OnDevice stream(x);
+  auto from = x.contiguous();
+  int64_t rows = x.size(0), width = x.size(1), groups = offsets ? offsets->numel() : 1;
+  check_row_count(rows, what);
+  int64_t padded = fp8_padded_rows(rows, groups);
+  check_tile_count(padded / kFp8Tile, what);
+  auto values = values_like(x, {width, padded}), scales = scales_by_tile(x, width, padded / kFp8Tile);
+  cuda::fp8_quantize_columns(element_of(x, what), from.const_data_ptr(),
+                             offsets ? offsets->const_data_ptr<int64_t>() : nullptr, mutable_bytes_of(values),
+                             scales.mutable_data_ptr<float>(), rows, width, padded, groups, stream);
+  return {values, scales};
+}
+
+Tensor dequantize(const Tensor &values, const Tensor &scales, int64_t tile_rows, at::ScalarType dtype) {
+  check_fp8_dequantize(values, scales, tile_rows, dtype);
+  check_devices("fp8_dequantize", values, scales);
+  OnDevice stream(values);
+  auto from = values.contiguous();
+  cuda::Matrices shape{values.dim() == 3 ? values.size(0) : 1, values.size(-2), values.size(-1)};
+  check_tile_count(shape.count, "fp8_dequantize");
+  cuda::ScaleSteps steps{tile_rows, values.dim() == 3 ? scales.stride(0) : 0, scales.stride(-2), scales.stride(-1)};
+  auto out = at::empty(values.sizes(), values.options().dtype(dtype));
+  cuda::fp8_dequantize(element_of(out, "fp8_dequantize"), bytes_of(from), scales.const_data_ptr<float>(),
+                       out.mutable_data_ptr(), shape, steps, stream);
+  return out;
+}
+
+}  // namespace
+}  // namespace xtuner::cuda_operators
+
+TORCH_LIBRARY_IMPL(xtuner, XTUNER_DEVICE_KEY, m) {
+  using namespace xtuner::cuda_operators;
+  m.impl("fp8_quantize_rows", quantize_rows);
+  m.impl("fp8_quantize_blocks", quantize_blocks);
+  m.impl("fp8_quantize_columns", quantize_columns);
+  m.impl("fp8_dequantize", dequantize);
+}
