@@ -90,6 +90,14 @@ package struct BenchStepCommand: EngineCommand {
   package var recompute = 0
 
   @Flag(
+    name: .customLong("forbid-waits"),
+    help: """
+      End with an error where an operation inside a step makes the host wait for the device; not on \
+      a CPU, which nothing waits for.
+      """)
+  package var forbidsWaits = false
+
+  @Flag(
     help: "Run three more steps and print a table of their operations, their rates and limits.")
   package var profile = false
 

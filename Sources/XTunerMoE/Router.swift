@@ -169,7 +169,8 @@ public final class Router: Module {
       case .random:
         let numbers = Tensor.empty([tokenCount, experts], dtype: .float32)
         numbers.fillUniform(from: 0, to: 1, generator: Generator(seed: UInt64(tokenCount)))
-        return numbers.to(device).topK(slots, dim: -1, isLargest: true, isSorted: true).indices
+        return numbers.sent(to: device).topK(slots, dim: -1, isLargest: true, isSorted: true)
+          .indices
       }
     }
   }

@@ -66,6 +66,16 @@ struct BenchStepHandler {
       case .random: .random
       }
     }
+    options.forbidsWaits = command.forbidsWaits
+    let device = model.prepared.units.mesh.device
+    guard !command.forbidsWaits || device.canForbidWaits else {
+      throw CommandFailure(
+        .usage,
+        """
+        --forbid-waits needs a device whose back end can refuse to wait (CUDA with its plug-in); \
+        these steps run on \(device)
+        """)
+    }
     engine = TrainingEngine(
       model: model.prepared.model, units: model.prepared.units, options: options)
     // 0.9, 0.95, 1e-8 and 0.1, as in the scripts, are the defaults.

@@ -25,6 +25,9 @@ package final class TrainingEngine {
     package var reshard = Schedule.Reshard.afterForward
     package var gradientWire = GradientWire.float32
     package var forcedRouting: ForcedRouting?
+    /// Whether an operation inside a step that makes the host wait for the device stops the process, see
+    /// `Device.forbiddingWaits`; what several ranks exchange through host memory waits.
+    package var forbidsWaits = false
 
     package init() {}
   }
@@ -46,6 +49,9 @@ package final class TrainingEngine {
     self.options = options
     self.mesh = units.mesh
     let exchanges = StageExchanges(units.mesh, instruments: instruments)
+    precondition(
+      !options.forbidsWaits || units.mesh.device.canForbidWaits,
+      "\(units.mesh.device) cannot refuse to wait")
     self.swap = HostSwap(device: units.mesh.device, instruments: instruments)
     self.exchanges = exchanges
     self.crossEntropy = LinearCrossEntropy(chunkSize: options.chunkSize, zLoss: options.zLoss)
@@ -100,29 +106,61 @@ package final class TrainingEngine {
     precondition(divisor > 0, "a step needs at least one token with a loss")
     let largestCount = Int(shares.map { $0[2] }.max() ?? 0)
     let roundCount = max((largestCount + options.interleave - 1) / options.interleave, 1)
+    let stepTokenCount = Int(shares.reduce(0) { $0 + $1[1] })
+    let roundTokenCounts = try tokenCounts(own, roundCount: roundCount, stepTokenCount)
     var measurement = StepMeasurement()
     measurement.roundCount = roundCount
-    for round in 0..<roundCount {
-      let batches = (0..<options.interleave).map { place in
-        let index = round * options.interleave + place
-        return index < own.count ? own[index] : MicroBatch()
+    var readings = StepReadings()
+    try forbiddingWaitsIfAsked {
+      for round in 0..<roundCount {
+        let pass = TrainingRound(
+          self, batches(of: round, own), divisor: divisor, tokenCount: roundTokenCounts[round],
+          stepTokenCount: stepTokenCount, isLast: round == roundCount - 1)
+        try pass.run(
+          schedule(isFirstRound: round == 0, isLastRound: round == roundCount - 1), &measurement)
+        readings.append(pass.readings)
       }
-      let pass = TrainingRound(
-        self, batches, divisor: divisor, stepTokenCount: Int(shares.reduce(0) { $0 + $1[1] }),
-        isLast: round == roundCount - 1)
-      try pass.run(
-        schedule(isFirstRound: round == 0, isLastRound: round == roundCount - 1), &measurement)
     }
     try instruments.wait(for: .reduce, "gradients") {
       for block in units.blocks { try block.finishReduction() }
       for unit in units.all { try unit.finishReplicas() }
     }
+    // On a device most of the step's time passes here, since nothing before waited for it.
+    measurement.backwardSeconds +=
+      ContinuousClock().measure {
+        readings.read(into: &measurement)
+      }.seconds
     let waits = instruments.exposed.take()
     measurement.communicationSeconds = [.gather, .reduce, .exchange].reduce(0) {
       $0 + (waits[$1] ?? 0)
     }
     measurement.replaceSums(by: try mesh.world.gatherValues(measurement.sums, label: "measured"))
     return measurement
+  }
+
+  /// This rank's micro-batches of a round, empty ones where it has no more.
+  private func batches(of round: Int, _ own: [MicroBatch]) -> [MicroBatch] {
+    (0..<options.interleave).map { place in
+      let index = round * options.interleave + place
+      return index < own.count ? own[index] : MicroBatch()
+    }
+  }
+
+  /// The tokens of each round over all ranks.
+  private func tokenCounts(
+    _ own: [MicroBatch], roundCount: Int, _ stepTokenCount: Int
+  ) throws -> [Int] {
+    guard roundCount > 1 else { return [stepTokenCount] }
+    let counts = (0..<roundCount).map { round in
+      Double(batches(of: round, own).reduce(0) { $0 + $1.tokens.count })
+    }
+    let ranks = try mesh.world.gatherValues(counts, label: "tokens of rounds")
+    return counts.indices.map { round in Int(ranks.reduce(0) { $0 + $1[round] }) }
+  }
+
+  private func forbiddingWaitsIfAsked(_ body: () throws -> Void) rethrows {
+    guard options.forbidsWaits else { return try body() }
+    try mesh.device.forbiddingWaits(body)
   }
 
   /// The weighted sum of the negative log-likelihoods of `batch`, and the sum of the weights.
@@ -132,10 +170,12 @@ package final class TrainingEngine {
   package func evaluate(_ batch: MicroBatch) throws -> (lossSum: Double, weightSum: Double) {
     let own = batch.slice(mesh.sequence.index, of: mesh.sequence.size)
     var measurement = StepMeasurement()
-    let pass = TrainingRound(self, [own], divisor: 1, stepTokenCount: 1, isTraining: false)
+    let pass = TrainingRound(
+      self, [own], divisor: 1, tokenCount: own.tokens.count, stepTokenCount: 1, isTraining: false)
     let schedule = Schedule.evaluation(
       layers: layerPlans, options: scheduleOptions(isFirstRound: true, isLastRound: true))
     try withoutGradients { try pass.run(schedule, &measurement) }
+    pass.readings.read(into: &measurement)
     return (measurement.loss, own.weightSum)
   }
 }

@@ -14,6 +14,7 @@ final class TrainingRound {
   private let engine: TrainingEngine
   private let batches: [MicroBatch]
   private let divisor: Double
+  private let tokenCount: Int
   private let stepTokenCount: Int
   private let isLast: Bool
   private let isTraining: Bool
@@ -29,17 +30,21 @@ final class TrainingRound {
   /// Gathers and reductions under way, for timelines.
   private var spans: [String: TraceSpan] = [:]
   private var counts: (table: Tensor, work: Work)?
+  /// Losses and counts, which are read when the step has been issued.
+  private(set) var readings = StepReadings()
 
   private var model: CausalLanguageModel { engine.model }
   private var blocks: [UnitGroup] { engine.units.blocks }
 
+  /// A round that has not run; `tokenCount` and `stepTokenCount` are of all ranks.
   init(
-    _ engine: TrainingEngine, _ batches: [MicroBatch], divisor: Double, stepTokenCount: Int,
-    isLast: Bool = true, isTraining: Bool = true
+    _ engine: TrainingEngine, _ batches: [MicroBatch], divisor: Double, tokenCount: Int,
+    stepTokenCount: Int, isLast: Bool = true, isTraining: Bool = true
   ) {
     self.engine = engine
     self.batches = batches
     self.divisor = divisor
+    self.tokenCount = tokenCount
     self.stepTokenCount = stepTokenCount
     self.isLast = isLast
     self.isTraining = isTraining
@@ -69,7 +74,7 @@ final class TrainingRound {
       if turn == nil && action.isBackward { turn = clock.now }
       let timeline = action.computes ? engine.instruments.timeline : nil
       try timeline.record(schedule.line(action), .compute, lane: "schedule") {
-        try perform(action, &measurement)
+        try perform(action)
       }
     }
     for block in reducing { try waitForReduction(blocks[block]) }
@@ -87,7 +92,7 @@ final class TrainingRound {
     }
   }
 
-  private func perform(_ action: ScheduleAction, _ measurement: inout StepMeasurement) throws {
+  private func perform(_ action: ScheduleAction) throws {
     switch action {
     case .gather(let block):
       begin("gather", .gather, blocks[block])
@@ -101,12 +106,12 @@ final class TrainingRound {
     case .swapOut(let block, let batch): try swapOut(execution(block, batch))
     case .swapIn(let block, let batch): execution(block, batch).swapInputBack(engine.swap)
     case .countRows: try countRows()
-    case .loss(let batch): try loss(batch, &measurement)
+    case .loss(let batch): try loss(batch)
     case .recompute(let block, let stages, let batch):
       try waitForGather(blocks[block])
       try execution(block, batch).recompute(stages)
     case .backward(let block, let stages, let batch):
-      try finishCounting(&measurement)
+      try finishCounting()
       try backward(block, stages, batch)
     case .embedBackward(let batch): try embedBackward(batch)
     }
@@ -211,7 +216,7 @@ final class TrainingRound {
   // MARK: Head
 
   /// The loss; in training also the gradient of the last hidden states and the head's gradients.
-  private func loss(_ batch: Int, _ measurement: inout StepMeasurement) throws {
+  private func loss(_ batch: Int) throws {
     let head = model.head
     let projectionUnit = engine.units.unit(of: head.projection)
     try waitForGather(blocks[blocks.count - 1])
@@ -219,10 +224,10 @@ final class TrainingRound {
     let targets = batches[batch].targets(divisor: divisor, on: engine.mesh.device)
     let leafTD = takeHidden(batch).leaf()
     guard isTraining else {
-      measurement.loss += engine.crossEntropy.loss(
-        hiddenTD: head.norm(leafTD), headVD: head.projection.value,
-        product: head.projection.product, targets: targets
-      ).item()
+      readings.add(
+        engine.crossEntropy.loss(
+          hiddenTD: head.norm(leafTD), headVD: head.projection.value,
+          product: head.projection.product, targets: targets), to: \.loss)
       return
     }
     try waitForReduction(blocks[blocks.count - 1])
@@ -232,8 +237,8 @@ final class TrainingRound {
       hiddenTD: normalizedTD.detached(), headVD: head.projection.value,
       product: head.projection.product, targets: targets,
       headGradient: projectionUnit.accumulator(of: head.projection))
-    measurement.loss += result.loss.item()
-    measurement.zLoss += result.zLoss.item()
+    readings.add(result.loss, to: \.loss)
+    readings.add(result.zLoss, to: \.zLoss)
     let normParameters = head.norm.parameters
     let norms = gradients(
       of: [normalizedTD], withRespectTo: [leafTD] + normParameters.map(\.value),
@@ -260,30 +265,27 @@ final class TrainingRound {
   }
 
   /// Waits for the counts and weighs the routers' losses with them.
-  private func finishCounting(_ measurement: inout StepMeasurement) throws {
+  private func finishCounting() throws {
     guard let (table, work) = counts else { return }
     counts = nil
     try engine.instruments.wait(for: .reduce, "rows of experts") { try work.wait() }
     let layers = model.layers.indices.filter { model.layers[$0].expertCount != nil }
-    measurement.add(
-      expertCounts: layers.indices.map { table.selected(dim: 0, index: $0).integers() })
+    readings.add(expertCounts: table)
     let weights = engine.options.routerLoss
+    let zFactor = RouterLoss.zFactor(weight: weights.z, stepTokenCount: stepTokenCount)
     for (place, layer) in layers.enumerated() {
-      let countsE = table.selected(dim: 0, index: place)
-      let expertsPerToken = model.layers[layer].expertsPerToken ?? 1
-      let rows = Int(countsE.integers().reduce(0, +))
       let factorsE = RouterLoss.balanceFactors(
-        countsE: countsE, expertsPerToken: expertsPerToken, weight: weights.balance,
-        tokenCount: rows / expertsPerToken, stepTokenCount: stepTokenCount)
-      let zFactor = RouterLoss.zFactor(weight: weights.z, stepTokenCount: stepTokenCount)
+        countsE: table.selected(dim: 0, index: place),
+        expertsPerToken: model.layers[layer].expertsPerToken ?? 1, weight: weights.balance,
+        tokenCount: tokenCount, stepTokenCount: stepTokenCount)
       for layers in executions {
         guard let execution = layers[layer] else { continue }
         if weights.balance > 0, let sumsE = try execution.sum(.scoreSums) {
-          measurement.balanceLoss += (sumsE * factorsE).sum().item()
+          readings.add((sumsE * factorsE).sum(), to: \.balanceLoss)
           execution.seeds[.scoreSums] = factorsE
         }
         if weights.z > 0, let sum = try execution.sum(.squaredLogSumExp) {
-          measurement.routerZLoss += sum.item() * zFactor
+          readings.add(sum, to: \.routerZLoss, factor: zFactor)
           execution.seeds[.squaredLogSumExp] = Tensor.full(
             [], value: .real(zFactor), dtype: .float32, device: sum.device)
         }

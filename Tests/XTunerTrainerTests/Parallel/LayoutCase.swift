@@ -89,17 +89,19 @@ enum InvarianceRun {
   /// This rank's curve; every rank has the same.
   static func curve(
     _ testCase: LayoutCase, mesh: ProcessMesh, stepCount: Int = stepCount,
-    dtype: DType = .float32, wire: GradientWire = .float32
+    dtype: DType = .float32, wire: GradientWire = .float32, forbidsWaits: Bool = false
   ) throws -> Curve {
     let reference = ReferenceModel(name: testCase.model)
     let prepared = try PreparedModel(
       path: reference.folder, computeDType: dtype, isTrained: true, mesh: mesh)
     var options = testCase.options(layerCount: prepared.model.layers.count)
     options.gradientWire = wire
+    options.forbidsWaits = forbidsWaits
     let engine = TrainingEngine(
       model: prepared.model, units: prepared.units, options: options)
     let optimizer = AdamW(
-      prepared.units.all, options: AdamW.Options(), swap: testCase.swaps ? HostSwap(device: mesh.device) : nil)
+      prepared.units.all, options: AdamW.Options(),
+      swap: testCase.swaps ? HostSwap(device: mesh.device) : nil)
     var curve = Curve()
     for step in 0..<stepCount {
       let measured = try engine.accumulateGradients(
