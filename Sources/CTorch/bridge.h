@@ -8,6 +8,7 @@
 #include <c10/util/Exception.h>
 
 #include <atomic>
+#include <cstring>
 #include <optional>
 #include <string>
 #include <vector>
@@ -49,7 +50,9 @@ CTStatus guarded(Body &&body) noexcept {
   } catch (const c10::DistError &error) {
     return fail(CTStatusDistributed, error.what_without_backtrace());
   } catch (const c10::Error &error) {
-    return fail(CTStatusInvalidArgument, error.what_without_backtrace());
+    // libtorch's own CPU allocator has no error of its own for this.
+    bool is_memory = std::strstr(error.what_without_backtrace(), "DefaultCPUAllocator: ") != nullptr;
+    return fail(is_memory ? CTStatusOutOfMemory : CTStatusInvalidArgument, error.what_without_backtrace());
   } catch (const std::bad_alloc &error) {
     return fail(CTStatusOutOfMemory, error.what());
   } catch (const std::exception &error) {

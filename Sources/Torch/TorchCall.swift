@@ -17,18 +17,40 @@ public enum TensorFailure {
     reporter.set(report)
   }
 
+  /// Installs what says, when memory is out, who has it and what would help; its text follows
+  /// libtorch's message. It is called on the thread whose operation failed, and must take no tensors.
+  public static func onOutOfMemory(_ explain: @escaping @Sendable () -> String) {
+    reporter.setExplanation(explain)
+  }
+
   static func stop(_ operation: StaticString, _ status: CTStatus) -> Never {
-    let kind = status == .outOfMemory ? " ran out of memory" : ""
-    let message = "\(operation)\(kind): \(String(cString: ct_last_error()))"
+    var message = "\(operation): \(String(cString: ct_last_error()))"
+    if status == .outOfMemory {
+      message = "\(operation) ran out of memory: \(String(cString: ct_last_error()))"
+      if let explanation = reporter.takeExplanation() { message += "\n\(explanation())" }
+    }
     reporter.report(message)
     FileHandle.standardError.write(Data("error: \(message)\n".utf8))
     exit(exitCode)
   }
 
   /// One process has one way to die, so this is process-wide; a lock guards the closure.
-  private final class Reporter: @unchecked Sendable {  // `lock` guards `action`
+  private final class Reporter: @unchecked Sendable {  // `lock` guards both closures
     private let lock = NSLock()
     private var action: (@Sendable (String) -> Void)?
+    private var explanation: (@Sendable () -> String)?
+
+    func setExplanation(_ explain: @escaping @Sendable () -> String) {
+      lock.withLock { explanation = explain }
+    }
+
+    /// Once: what it calls may fail for the same reason.
+    func takeExplanation() -> (@Sendable () -> String)? {
+      lock.withLock {
+        defer { explanation = nil }
+        return explanation
+      }
+    }
 
     func set(_ action: @escaping @Sendable (String) -> Void) {
       lock.withLock { self.action = action }

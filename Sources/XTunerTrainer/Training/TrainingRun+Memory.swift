@@ -6,11 +6,7 @@ package import XTunerParallel
 extension TrainingRun {
   /// Writes to the log how much memory the tensors of a rank will take at most, and for what.
   func noteMemory() throws {
-    // The estimate knows AdamW's moments; Muon's differ, and so do its exchanges.
-    // Nor does it know the float32 operands of emulated float8 products.
-    guard configuration.optimizer.name == .adamw, configuration.model.float8 == .none else {
-      return
-    }
+    guard Self.hasEstimate(configuration) else { return }
     let estimate = MemoryEstimate(
       .init(configuration, model: prepared.model.configuration, layout: ranks.mesh.layout))
     let peak = estimate.peak
@@ -25,6 +21,26 @@ extension TrainingRun {
         "parameter_gradients.bytes": bytes(\.parameterGradients), "head.bytes": bytes(\.head),
         "working.bytes": bytes(\.working),
       ])
+  }
+
+  /// The estimate knows AdamW's moments; Muon's differ, and so do its exchanges. Nor does it know the
+  /// float32 operands of emulated float8 products.
+  private static func hasEstimate(_ configuration: RunConfiguration) -> Bool {
+    configuration.optimizer.name == .adamw && configuration.model.float8 == .none
+  }
+
+  /// What tells a run that is out of memory who has it.
+  static func memoryAccount(
+    _ configuration: RunConfiguration, model: ModelConfiguration, mesh: ProcessMesh
+  ) -> MemoryAccount {
+    guard hasEstimate(configuration) else {
+      return MemoryAccount(device: mesh.device, advice: nil)
+    }
+    let setting = MemoryEstimate.Setting(configuration, model: model, layout: mesh.layout)
+    let packTokenCount = configuration.data.sequenceLength
+    return MemoryAccount(device: mesh.device) {
+      MemoryAdvice(setting, packTokenCount: packTokenCount)
+    }
   }
 
   /// Writes to every rank's log how much memory its weights took when they were loaded or drawn.

@@ -83,6 +83,9 @@ public final class TrainingRun {
       try? log.write(.error, "tensor operation failed", ["message": message])
       try? log.synchronize()
     }
+    let memory = Self.memoryAccount(
+      configuration, model: modelConfiguration, mesh: ranks.mesh)
+    TensorFailure.onOutOfMemory { memory.explanation() }
     Self.applyProcessSettings(configuration.run, environment)
 
     let setup = ranks.reporter(configuration.logging, totalSteps: 0)
@@ -110,17 +113,26 @@ public final class TrainingRun {
     }
     let computeDType = DType(configuration.model.dtype)
     let optimizerOptions = configuration.optimizer
-    prepared = PreparedModel(
-      modelConfiguration, computeDType: computeDType, isTrained: true,
-      keepsMaster: optimizerOptions.state == .f32, mesh: ranks.mesh,
-      decays: { optimizerOptions.decays($0) })
+    prepared = memory.measure("weights") {
+      PreparedModel(
+        modelConfiguration, computeDType: computeDType, isTrained: true,
+        keepsMaster: optimizerOptions.state == .f32, mesh: ranks.mesh,
+        decays: { optimizerOptions.decays($0) })
+    }
     prepared.model.useFloat8(in: configuration.float8Modules)
-    optimizer = optimizerOptions.makeOptimizer(
-      prepared.units.all,
-      swap: configuration.training.swapsOptimizer ? HostSwap(device: device) : nil)
+    let (units, buffers) = (prepared.units.all, prepared.units.pool.counter)
+    let optimizerSwap =
+      configuration.training.swapsOptimizer ? HostSwap(device: device) : nil
+    optimizer = memory.measure("optimizer moments") {
+      optimizerOptions.makeOptimizer(units, swap: optimizerSwap)
+    }
+    memory.add("buffers of gathered units and gradients") { buffers.byteCount }
     engine = TrainingEngine(
       model: prepared.model, units: prepared.units,
       options: TrainingEngine.Options(configuration, layerCount: prepared.model.layers.count))
+    for counter in [engine.swap.hostCounter, optimizerSwap?.hostCounter].compactMap(\.self) {
+      memory.add("host memory of swaps", onHost: true) { counter.byteCount }
+    }
     writer = RunCheckpointWriter(store: store, mesh: ranks.mesh)
     let resumedStep = checkpoint?.step ?? 0
     metrics = try ranks.agree("open the metrics") {
