@@ -125,6 +125,13 @@ CTStatus ct_group_barrier(ct_group *group, ct_work **out) {
 
 CTStatus ct_work_wait(ct_work *work, int64_t milliseconds, bool *done) {
   return guarded([&] {
+    if (!work->tensors.empty() && !work->tensors.front().is_cpu()) {
+      // A device's group: this thread's current stream waits, and the host goes on. NCCL's wait with a time-out would
+      // be the host's; its own watchdog aborts what takes longer than the group's.
+      work->value->wait();
+      *done = true;
+      return;
+    }
     try {
       work->value->wait(std::chrono::milliseconds(milliseconds));
       *done = true;

@@ -50,7 +50,8 @@ CTStatus ct_group_all_to_all(ct_group *group, ct_tensor *output, ct_tensor *inpu
 CTStatus ct_group_broadcast(ct_group *group, ct_tensor *tensor, int32_t root, ct_work *_Nullable *_Nonnull out);
 CTStatus ct_group_barrier(ct_group *group, ct_work *_Nullable *_Nonnull out);
 
-/// Waits up to `milliseconds`; `done` is false when it is still under way. The operation's error is this one's.
+/// Waits up to `milliseconds`; `done` is false when it is still under way. The operation's error is this one's. For
+/// tensors of a device the current stream waits and the host does not, so `done` is true at once.
 CTStatus ct_work_wait(ct_work *work, int64_t milliseconds, bool *done);
 /// Whether it ended, well or not.
 bool ct_work_is_done(ct_work *work);
