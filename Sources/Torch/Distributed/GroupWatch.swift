@@ -3,6 +3,7 @@ import Foundation
 import Synchronization
 
 /// This rank's connections to the others of a group, which several threads may hold.
+// The pointer is never changed, and c10d's groups take their own locks where threads end them.
 final class GroupHandle: @unchecked Sendable {
   let raw: OpaquePointer
   private let isBroken = Mutex(false)
@@ -14,6 +15,7 @@ final class GroupHandle: @unchecked Sendable {
 
   deinit {
     guard isBroken.withLock({ $0 }) else { return ct_group_free(raw) }
+    // Nobody else has it any more.
     nonisolated(unsafe) let broken = raw
     Thread.detachNewThread { ct_group_free(broken) }
   }

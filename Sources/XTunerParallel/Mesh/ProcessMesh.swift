@@ -26,7 +26,8 @@ public final class ProcessMesh {
 
   /// Connects the groups of `layout`; every rank makes its mesh at the same time.
   ///
-  /// - Parameter flightRecordPath: Where the last operations on the device are written when one fails.
+  /// `flightRecordPath` is where the last operations on the device are written when one fails.
+  ///
   /// - Throws: `CommunicationError` where a rank does not come within the time-out.
   public init(
     _ layout: ParallelLayout, rank: Int, store: Store, timeout: Duration, device: Device = .cpu,

@@ -18,12 +18,11 @@ final class RunRanks {
   /// The layout is checked first, then that all ranks have the same configuration, and only then
   /// process groups are made.
   ///
+  /// `deviceModel` is what this rank's device is called, such as `NVIDIA H200`, and
+  /// `flightRecordPath` where the last operations on the device are written when one fails.
+  ///
   /// - Throws: `ConfigurationError` for a layout that cannot be, `TrainingError` where ranks differ,
   ///   `CommunicationError` where a rank does not come.
-  ///
-  /// - Parameters:
-  ///   - deviceModel: What this rank's device is called, such as `NVIDIA H200`.
-  ///   - flightRecordPath: Where the last operations on the device are written when one fails.
   init(
     _ environment: RankEnvironment, _ configuration: RunConfiguration, model: ModelConfiguration,
     device: Device = .cpu, deviceModel: String = "", flightRecordPath: String? = nil

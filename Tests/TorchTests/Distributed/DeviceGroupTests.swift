@@ -5,8 +5,9 @@ import Testing
 
 @testable import Torch
 
-/// Groups whose operations a device orders, so that nobody waits for one: what is said and ended when one
-/// of them does not come to its end. The groups are made by a function like that of a plug-in.
+/// What is said and ended when an operation that a device orders does not come to its end.
+///
+/// The groups are made by a function like that of a plug-in.
 @Suite struct DeviceGroupTests {
   /// A rank's groups, named by what they are for.
   private static func groups(
