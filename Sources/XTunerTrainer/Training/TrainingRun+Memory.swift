@@ -23,8 +23,10 @@ extension TrainingRun {
       ])
   }
 
-  /// The estimate knows AdamW's moments; Muon's differ, and so do its exchanges. Nor does it know the
-  /// float32 operands of emulated float8 products.
+  /// Whether the estimate knows the run.
+  ///
+  /// It knows AdamW's moments; Muon's differ, and so do its exchanges. Nor does it know the float32
+  /// operands of emulated float8 products.
   private static func hasEstimate(_ configuration: RunConfiguration) -> Bool {
     configuration.optimizer.name == .adamw && configuration.model.float8 == .none
   }
