@@ -78,6 +78,16 @@ extension Tensor {
     makeTensor("hostBuffer") { ct_host_buffer(device.raw, Int64(byteCount), $0) }
   }
 
+  /// A tensor with a copy of `elements` in host memory that `device` copies from while the host goes on,
+  /// see ``hostBuffer(for:byteCount:)``.
+  public init<Element: TensorElement>(hostElements elements: [Element], for device: Device) {
+    self = elements.withUnsafeBytes { bytes in
+      let buffer = Tensor.hostBuffer(for: device, byteCount: bytes.count)
+      buffer.withMutableBytes { $0.copyMemory(from: bytes) }
+      return buffer.view(as: Element.dtype)
+    }
+  }
+
   /// A copy on `device` of a tensor in host memory; the host does not wait for it.
   public func sent(to device: Device) -> Tensor {
     guard device != self.device else { return self }

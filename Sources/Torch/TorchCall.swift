@@ -17,8 +17,10 @@ public enum TensorFailure {
     reporter.set(report)
   }
 
-  /// Installs what says, when memory is out, who has it and what would help; its text follows
-  /// libtorch's message. It is called on the thread whose operation failed, and must take no tensors.
+  /// Installs what says, when memory is out, who has it and what would help.
+  ///
+  /// Its text follows libtorch's message. It is called on the thread whose operation failed, and must
+  /// take no tensors.
   public static func onOutOfMemory(_ explain: @escaping @Sendable () -> String) {
     reporter.setExplanation(explain)
   }

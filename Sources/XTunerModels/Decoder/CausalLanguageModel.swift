@@ -58,7 +58,9 @@ public final class CausalLanguageModel: Module {
       positions: positions,
       inverseFrequencies: Tensor(rotary.inverseFrequencies(length: longest), device: device),
       factor: rotary.attentionFactor, isInterleaved: rotary.isInterleaved)
-    return ForwardContext(bounds: Tensor(bounds.map(Int64.init)), rotary: table, cache: cache)
+    return ForwardContext(
+      bounds: Tensor(hostElements: bounds.map(Int64.init), for: device), rotary: table,
+      cache: cache)
   }
 
   /// Hidden states `[T, D]` after the last layer, for tokens `[T]`; single-device forward.

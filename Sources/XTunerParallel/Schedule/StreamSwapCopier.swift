@@ -5,8 +5,10 @@ import Torch
 ///
 /// Confined to the thread that computes, whose current stream all events are towards.
 final class StreamSwapCopier: SwapCopier {
-  /// Copies out whose tensors have memory at once: both moments of two units. Before a further one the
-  /// stream that computes waits for the first of them, and its memory is free for what comes then.
+  /// Copies out whose tensors have memory at once: both moments of two units.
+  ///
+  /// Before a further one the stream that computes waits for the first of them, and its memory is free
+  /// for what comes then.
   static let outLimit = 4
 
   private struct Outgoing {

@@ -23,8 +23,9 @@ extension TrainingRun {
       ])
   }
 
-  /// The estimate knows AdamW's moments; Muon's differ, and so do its exchanges. Of float8 it knows the
-  /// emulation.
+  /// Whether the estimate knows the run.
+  ///
+  /// It knows AdamW's moments; Muon's differ, and so do its exchanges. Of float8 it knows the emulation.
   private static func hasEstimate(_ configuration: RunConfiguration) -> Bool {
     configuration.optimizer.name == .adamw && configuration.model.float8 != .native
   }
