@@ -33,30 +33,40 @@ print(pathlib.Path(spec.origin).parent / "lib")
 END
 }
 
+# limit SECONDS: so many, or what is left of 9.5 minutes if that is less; fails where nothing is.
+limit() {
+  local left=$((570 - SECONDS))
+  [ $left -ge 5 ] || { say "no time is left" >&2; return 124; }
+  echo $((left < $1 ? left : $1))
+}
+
 # check FOLDER LIBRARIES OPTION...: runs the program there.
 check() {
-  local folder=$1 libraries=$2
+  local folder=$1 libraries=$2 seconds
   shift 2
-  LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" timeout $((570 - SECONDS)) \
+  seconds=$(limit 240) || return 124
+  LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" timeout -k 5 "$seconds" \
     "$folder/gpu-check" "$folder/libXTunerCUDA.so" "$folder/gpu-check.json" "$@"
 }
 
 # train FOLDER LIBRARIES OPTION...: steps on the device beside those on the CPU.
 train() {
-  local folder=$1 libraries=$2
+  local folder=$1 libraries=$2 seconds
   shift 2
+  seconds=$(limit 200) || return 124
   rm -rf "$folder/parity"
-  LD_LIBRARY_PATH="$libraries:$folder/libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" timeout $((570 - SECONDS)) \
+  LD_LIBRARY_PATH="$libraries:$folder/libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" timeout -k 5 "$seconds" \
     python3 "$folder/gpu_parity.py" "$folder/xtuner" "$folder/parity" "$folder/gpu-parity.json" "$@"
 }
 
 # speed FOLDER PYTHON LIBRARIES OPTION...: steps beside those of other engines.
 speed() {
-  local folder=$1 python=$2 libraries=$3
+  local folder=$1 python=$2 libraries=$3 seconds
   shift 3
-  PYTHONUNBUFFERED=1 timeout $((575 - SECONDS)) "$python" "$folder/gpu_speed.py" "$folder/xtuner" \
+  seconds=$(limit 570) || return 124
+  PYTHONUNBUFFERED=1 timeout -k 5 "$seconds" "$python" "$folder/gpu_speed.py" "$folder/xtuner" \
     --peers "$folder/peers" --out "$folder/gpu-speed.jsonl" \
-    --libraries "$libraries:$folder/libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" --seconds $((560 - SECONDS)) "$@"
+    --libraries "$libraries:$folder/libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" --seconds $((seconds - 10)) "$@"
 }
 
 run() {
@@ -98,8 +108,8 @@ compile() {
     -isystem "$torch/include/torch/csrc/api/include")
   folder=$build/gpu-check
   mkdir -p "$folder" "$build/objects"
-  for source in Tests/GPUCheck/*.cpp Tests/Sanitized/{attention,flat,fp8_parts,products,router,rows,support}.cpp \
-    Sources/CTorch/operators/{library,autograd,autograd_norm,autograd_router,reference,reference_fp8_parts}.cpp; do
+  for source in Tests/GPUCheck/*.cpp Tests/Sanitized/{attention,flat,fp8,fp8_parts,products,router,rows,support}.cpp \
+    Sources/CTorch/operators/{library,autograd*,reference*}.cpp; do
     object=$build/objects/$(basename "$(dirname "$source")")-$(basename "$source").o
     objects+=("$object")
     jobs+=("$source" -o "$object")

@@ -39,26 +39,59 @@ LONGEST_LAYERS = 8
 LIMIT = 200  # seconds of one process
 
 
+def read_rows(path):
+    """The lines of earlier calls; one that a kill cut short is left out."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            print(f"{path}: a line that is not whole is left out", file=sys.stderr)
+    return rows
+
+
+def allocator_setting(device):
+    """The same allocator for all: segments that grow leave fewer holes, where the device has them."""
+    setting = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+    if device != "cuda":
+        return setting
+    code = "import torch; torch.empty(1 << 28, device='cuda').zero_(); torch.cuda.synchronize()"
+    try:
+        found = subprocess.run([sys.executable, "-c", code], env={**os.environ, **setting}, capture_output=True, timeout=90)
+    except subprocess.TimeoutExpired:
+        return {}
+    return setting if found.returncode == 0 else {}
+
+
 class Bench:
     def __init__(self, options):
         self.options, self.end, self.part = options, 0.0, ""
         # Earlier calls for other parts are in the same file.
-        self.rows = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
+        self.rows = read_rows(options.out)
+        self.number, self.process = round(time.time()), None
         tiny = options.tiny
         self.mixture = dict(TINY, experts=8, experts_per_token=2, expert_size=32) if tiny else MIXTURE
         self.dense = dict(TINY, dense_size=96) if tiny else DENSE
         self.seq = 128 if tiny else 16384
-        # The same allocator for all: segments that grow leave fewer holes.
-        shared = {**os.environ, "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+        shared = {**os.environ, **allocator_setting(options.device)}
         self.environment = {**shared, "LD_LIBRARY_PATH": options.libraries} if options.libraries else shared
         self.peer_environment = {**shared, "PYTHONPATH": str(options.peers / "site"),
                                  "TORCHINDUCTOR_CACHE_DIR": str(options.peers / "inductor")}
+
+    @property
+    def float8(self):
+        return ["--set", "model.fp8=" + ("native" if self.options.device == "cuda" else "emulated")]
+
+    def stop(self):
+        """Ends the process under way, which is in a session of its own."""
+        if self.process and self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     def left(self):
         return self.end - time.monotonic()
 
     def record(self, who, row, **notes):
-        row = {"part": self.part, "who": who, **notes, **row}
+        row = {"call": self.number, "part": self.part, "who": who, **notes, **row}
         self.rows.append(row)
         with open(self.options.out, "a") as file:
             file.write(json.dumps(row) + "\n")
@@ -76,6 +109,7 @@ class Bench:
             return {"error": "no time left"}
         process = subprocess.Popen([str(x) for x in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                    env=environment, start_new_session=True)
+        self.process = process
         try:
             out, err = process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
@@ -90,7 +124,7 @@ class Bench:
                   or [line for line in said if line.startswith("error")]
                   or [line for line in reversed(said) if re.match(r"[\w.]+(Error|Exception|Exit|Interrupt)\b", line)]
                   or said[-1:])
-        memory = process.returncode == 3 or "out of memory" in reason[0]
+        memory = process.returncode == 3 or re.search(r"out of memory|ALLOC_FAILED|cudaErrorMemoryAllocation", err) is not None
         return {"error": f"status {process.returncode}: {reason[0].strip()[:400]}", "out_of_memory": memory}
 
     def ours(self, shapes, layers, seq, *extra, steps=5, warm=3):
@@ -119,12 +153,13 @@ class Bench:
         if self.options.device == "cpu":
             return 2
         code = "import torch; print(torch.cuda.mem_get_info()[0])"
-        free = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+        free = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                                  timeout=90).stdout)
         h, d = shapes["hidden"], shapes["head_dimension"]
         feed = 3 * h * (shapes.get("dense_size") or shapes["experts"] * shapes["expert_size"])
         layer = 8 * (2 * h * d * (shapes["heads"] + shapes["kv_heads"]) + feed) + 75 * 2 * h * seq
         fixed = 16 * shapes["vocabulary"] * h + 12 * shapes["vocabulary"] * seq
-        return max(1, min(most, int((0.92 * free - fixed) / layer)))
+        return max(1, min(most, int((0.88 * free - fixed) / layer)))
 
     # ---- Parts
 
@@ -137,22 +172,28 @@ class Bench:
             if not row.get("out_of_memory") or layers == 1:
                 break
             layers = max(1, layers * 3 // 4)
-        float8, rounds = ["--set", "model.fp8=" + ("native" if self.options.device == "cuda" else "emulated")], 0
+        rounds, keeps_float8 = 0, True
         while rounds < (2 if self.options.tiny else 5):
             start = time.monotonic()
             rounds += 1
+            float8 = self.float8 if keeps_float8 else []
             for name in list(whom) or [None]:
-                mine = self.record("ours", self.ours(self.mixture, layers, self.seq), round=rounds, before=name)
+                mine = self.record("ours", self.ours(self.mixture, layers, self.seq), round=rounds, layers=layers, before=name)
+                if rounds == 1 and mine.get("out_of_memory") and layers > 1:
+                    layers = max(1, layers * 3 // 4)
+                    mine = self.record("ours", self.ours(self.mixture, layers, self.seq), round=rounds, layers=layers,
+                                       before=name)
+                if float8:  # early in a round, before time is short
+                    row = self.record("ours-fp8", self.ours(self.mixture, layers, self.seq, *float8), round=rounds,
+                                      layers=layers)
+                    keeps_float8, float8 = "error" not in row, []
                 if name is None:
                     continue
-                theirs = self.record(name, self.peer(name, self.mixture, layers, self.seq), round=rounds)
+                theirs = self.record(name, self.peer(name, self.mixture, layers, self.seq), round=rounds, layers=layers)
                 if "error" in theirs and self.left() > 5:
                     whom.remove(name)
                 if "error" in mine and rounds == 1:
                     break
-            if float8:
-                row = self.record("ours-fp8", self.ours(self.mixture, layers, self.seq, *float8), round=rounds)
-                float8 = [] if "error" in row else float8
             if self.left() < 0.8 * (time.monotonic() - start):
                 break
 
@@ -172,7 +213,7 @@ class Bench:
                 break
             layers = max(1, layers * 3 // 4)
         self.record("ours-fp8", self.ours(
-            self.dense, layers, self.seq, "--set", "model.fp8=" + ("native" if self.options.device == "cuda" else "emulated")))
+            self.dense, layers, self.seq, *self.float8), layers=layers)
         self.record("torchtitan-compiled", self.peer("torchtitan-compiled", self.dense, layers, self.seq), layers=layers)
 
     def run_longest(self):
@@ -180,11 +221,11 @@ class Bench:
         swaps = ["--set", "training.recompute=full", "--set", "training.swap_activations=true"]
         end = self.end
         tries = [
-            ("ours", lambda seq, **n: self.ours(self.mixture, layers, seq, *swaps, **n), 0.55),
+            ("ours", lambda seq, **n: self.ours(self.mixture, layers, seq, *swaps, **n), 0.4),
             ("ours-optimizer-swapped", lambda seq, **n: self.ours(
-                self.mixture, layers, seq, *swaps, "--set", "training.swap_optimizer=true", **n), 0.15),
-            ("torchtitan", lambda seq, **n: self.peer("torchtitan", self.mixture, layers, seq, "--recompute", **n), 0.1),
-            ("transformers", lambda seq, **n: self.peer("transformers", self.mixture, layers, seq, "--recompute", **n), 0.1),
+                self.mixture, layers, seq, *swaps, "--set", "training.swap_optimizer=true", **n), 0.1),
+            ("torchtitan", lambda seq, **n: self.peer("torchtitan", self.mixture, layers, seq, "--recompute", **n), 0.2),
+            ("transformers", lambda seq, **n: self.peer("transformers", self.mixture, layers, seq, "--recompute", **n), 0.2),
             ("torchtitan-chunked", lambda seq, **n: self.peer(
                 "torchtitan", self.mixture, layers, seq, "--recompute", "--chunked", **n), 0.1),
         ]
@@ -206,7 +247,7 @@ class Bench:
 
     def run_waits(self):
         text = subprocess.run([self.options.program, "bench", "step", "--help"], capture_output=True, text=True,
-                              env=self.environment).stdout
+                              env=self.environment, timeout=60).stdout
         if "--forbid-waits" not in text:
             self.record("ours", {"error": "this xtuner has no bench step --forbid-waits", "missing": True})
             return
@@ -228,6 +269,7 @@ def main():
     options.program, options.peers = options.program.resolve(), options.peers.resolve()
     bench, chosen = Bench(options), [name for name in SHARES if not options.part or name in options.part]
     first = len(bench.rows)
+    signal.signal(signal.SIGTERM, lambda *_: (bench.stop(), sys.exit("error: stopped")))
     end = time.monotonic() + options.seconds
     for index, name in enumerate(chosen):
         # The parts after this one keep their shares; what earlier ones left over is this one's too.

@@ -3,8 +3,9 @@ import statistics
 
 
 def counted(rows, part, who):
-    """Rows of rounds that count: all but that of the mixture's round 0."""
-    return [r for r in rows if r["part"] == part and r["who"] == who and r.get("tok_s") and r.get("round") != 0]
+    """Rows of rounds that count: all but that of the mixture's round 0, with as many layers as the last."""
+    found = [r for r in rows if r["part"] == part and r["who"] == who and r.get("tok_s") and r.get("round") != 0]
+    return [r for r in found if r.get("layers") == found[-1].get("layers")]
 
 
 def best_peer(rows, peers):
@@ -22,7 +23,7 @@ def ratios(rows, peer):
     pairs = []
     for theirs in counted(rows, "mixture", peer):
         mine = [r["tok_s"] for r in counted(rows, "mixture", "ours")
-                if r["round"] == theirs["round"] and r["before"] == peer]
+                if all(r.get(key) == theirs.get(key) for key in ("call", "layers", "round")) and r["before"] == peer]
         pairs += [m / theirs["tok_s"] for m in mine]
     return pairs
 
@@ -56,15 +57,23 @@ def targets(rows, peers):
         return max((r for r in rows if r["part"] == "longest" and r["who"] in names and r.get("tok_s")),
                    key=lambda r: r["seq"], default=None)
 
+    def ended(*names):
+        """Whether memory ended the search of all of them, and not time."""
+        return all(any(r.get("out_of_memory") for r in rows if r["part"] == "longest" and r["who"] == name)
+                   for name in names)
+
     mine, theirs = longest("ours", "ours-optimizer-swapped"), longest("torchtitan", "transformers")
     text = "longest sequence: twice the best peer's, 65,536 at least"
     if mine:
         peer = f"{theirs['who']} {theirs['seq']:,} ({theirs['med']:.1f} s)" if theirs else "no peer ran"
+        is_limit = ended("torchtitan", "transformers")
+        if theirs and not is_limit:
+            peer += ", stopped by time and not by memory"
         helped = longest("torchtitan-chunked")
         if helped:
             peer += f", {helped['seq']:,} with a chunked loss that is ours"
         out.append((text, f"{mine['seq']:,} ({mine['med']:.1f} s a step); {peer}",
-                    mine["seq"] >= 65536 and mine["seq"] >= 2 * theirs["seq"] if theirs else None))
+                    mine["seq"] >= 65536 and mine["seq"] >= 2 * theirs["seq"] if theirs and is_limit else None))
     else:
         out.append((text, reason(rows, "longest", "ours"), None))
     idle = [r for r in rows if r["part"] == "idle" and "idle" in r]

@@ -39,6 +39,14 @@ namespace ctorch {
 
 CTStatus fail(CTStatus status, const char *message) noexcept;
 
+/// Whether an error that is no c10::OutOfMemoryError says that there was too little: of libtorch's CPU allocator, of
+/// pinned memory, of cuBLAS.
+inline bool is_about_memory(const char *text) {
+  for (const char *sign : {"DefaultCPUAllocator: ", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED"})
+    if (std::strstr(text, sign) != nullptr) return true;
+  return false;
+}
+
 /// Every exported function has this body: nothing may unwind into a Swift frame.
 template <typename Body>
 CTStatus guarded(Body &&body) noexcept {
@@ -50,9 +58,8 @@ CTStatus guarded(Body &&body) noexcept {
   } catch (const c10::DistError &error) {
     return fail(CTStatusDistributed, error.what_without_backtrace());
   } catch (const c10::Error &error) {
-    // libtorch's own CPU allocator has no error of its own for this.
-    bool is_memory = std::strstr(error.what_without_backtrace(), "DefaultCPUAllocator: ") != nullptr;
-    return fail(is_memory ? CTStatusOutOfMemory : CTStatusInvalidArgument, error.what_without_backtrace());
+    const char *text = error.what_without_backtrace();
+    return fail(is_about_memory(text) ? CTStatusOutOfMemory : CTStatusInvalidArgument, text);
   } catch (const std::bad_alloc &error) {
     return fail(CTStatusOutOfMemory, error.what());
   } catch (const std::exception &error) {

@@ -109,6 +109,9 @@ public struct CUDAPlugin: Sendable {
   /// - Throws: The first of ``problems``, or `.cannotOpen` with the linker's message.
   public func open() throws(Problem) {
     if let problem = problems.first { throw problem }
+    // Streams of one hardware queue wait for each other, which may be for another rank. CUDA's own number
+    // is 8; a rank has as many for its groups, swaps and computation.
+    setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0)
     for library in [torchLibrary, path] {
       guard ct_open_library(library) == .OK else {
         throw Problem(

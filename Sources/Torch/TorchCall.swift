@@ -33,7 +33,9 @@ public enum TensorFailure {
     }
     reporter.report(message)
     FileHandle.standardError.write(Data("error: \(message)\n".utf8))
-    exit(exitCode)
+    // Without destructors of libraries, whose threads may be at work on a device.
+    fflush(nil)
+    _exit(exitCode)
   }
 
   /// One process has one way to die, so this is process-wide; a lock guards the closure.

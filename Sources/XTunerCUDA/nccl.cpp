@@ -54,8 +54,9 @@ bool xtuner_group_create(void *store, int32_t index, int32_t size, int64_t timeo
     static std::once_flag once;
     std::call_once(once, set_up);
     auto options = c10d::ProcessGroupNCCL::Options::create();
-    // A second line of defence: the engine's own time-out comes first.
-    options->timeout = std::chrono::milliseconds(2 * timeout_ms) + std::chrono::minutes(1);
+    // A second line of defence, counted from the issue of an operation, which may be a step ahead: the engine's own
+    // time-out comes first.
+    options->timeout = std::chrono::milliseconds(timeout_ms) + std::chrono::hours(24);
     options->group_name = name;
     auto base = *static_cast<c10::intrusive_ptr<c10d::Store> *>(store);
     auto group = c10::make_intrusive<c10d::ProcessGroupNCCL>(base, index, size, options);

@@ -26,7 +26,8 @@ struct BenchStepModel {
     // One optimizer group: the other engines decay every parameter.
     prepared = PreparedModel(
       configuration, computeDType: computeDType, isTrained: true, keepsMaster: keepsMaster,
-      float8: float8, usesNativeFloat8: usesNativeFloat8, mesh: ProcessMesh(device: device), decays: { _ in true })
+      float8: float8, usesNativeFloat8: usesNativeFloat8, mesh: ProcessMesh(device: device),
+      decays: { _ in true })
     // Word frequencies fall with the rank: 1 / (rank + 3.7), counted from 0.
     let ranks = Tensor.arange(from: 0, to: .integer(configuration.vocabularySize), dtype: .float64)
     let shares = ranks.adding(scalar: 3.7).reciprocal()

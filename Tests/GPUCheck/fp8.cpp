@@ -95,7 +95,7 @@ void add_products(std::vector<Measurement> &list) {
                                         at::kBFloat16);
                     };
                   },
-                  2});
+                  2, /*is_ours=*/false});
   list.push_back({"fp8_weight_gradient", dense, 0, kLinear,
                   [](at::Device device) {
                     return weight_gradient(normal({kTokens, kJoint}, device), normal({kTokens, kHidden}, device), {});

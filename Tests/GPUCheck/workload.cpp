@@ -196,15 +196,18 @@ void add_attention(std::vector<Measurement> &list) {
     // Of several samples there is FlashAttention-2 alone.
     for (std::string library : {"flash", "cudnn"}) {
       if (samples > 1 && library == "cudnn") continue;
-      list.push_back({"varlen_attention " + library, size, 0, flops, [inputs, library](at::Device device) {
+      list.push_back({"varlen_attention " + library, size, 0, flops,
+                      [inputs, library](at::Device device) {
                         auto t = inputs(device);
                         return [=] {
                           pin(library);
                           call<Forward>("xtuner::varlen_attention", t[0], t[1], t[2], t[3], 0.088, int64_t(0),
                                         Optional());
                         };
-                      }});
-      list.push_back({"... backward " + library, size, 0, 2.5 * flops, [inputs, library](at::Device device) {
+                      },
+                      1, library == "flash"});
+      list.push_back({"... backward " + library, size, 0, 2.5 * flops,
+                      [inputs, library](at::Device device) {
                         auto t = inputs(device);
                         auto [out, sums] = call<Forward>("xtuner::varlen_attention", t[0], t[1], t[2], t[3], 0.088,
                                                          int64_t(0), Optional());
@@ -214,7 +217,8 @@ void add_attention(std::vector<Measurement> &list) {
                           call<Backward>("xtuner::varlen_attention_backward", g, t[0], t[1], t[2], out, sums, t[3],
                                          0.088, int64_t(0), Optional());
                         };
-                      }});
+                      },
+                      1, library == "flash"});
     }
   }
 }

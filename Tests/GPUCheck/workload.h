@@ -20,6 +20,8 @@ struct Measurement {
   std::function<std::function<void()>(at::Device)> prepare;
   /// How much faster than bfloat16 the device multiplies: 2 for float8.
   double rate = 1;
+  /// Whether it is an operator of the plug-in; others are measured beside it, and may be refused.
+  bool is_ours = true;
 };
 
 /// Products of float8 are measured where the device has its own.

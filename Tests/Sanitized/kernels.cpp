@@ -21,8 +21,9 @@ int main(int count, char **arguments) {
     const char *name;
     void (*check)();
   };
-  constexpr Group groups[] = {{"rows", check_rows},     {"attention", check_attention}, {"products", check_products},
-                              {"router", check_router}, {"flat", check_flat},           {"fp8", check_fp8},
+  constexpr Group groups[] = {{"rows", check_rows},           {"attention", check_attention},
+                              {"products", check_products},   {"router", check_router},
+                              {"flat", check_flat},           {"fp8", check_fp8},
                               {"fp8 parts", check_fp8_parts},
 #ifndef XTUNER_DEVICE_KERNELS
                               {"arena", check_arena}

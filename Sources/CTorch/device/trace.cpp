@@ -87,8 +87,10 @@ CTStatus ct_device_trace_stop(CTDevice device, ct_device_trace **out) {
   return guarded([&] {
     auto target = to_current_device(device);
     // Whatever happens: the tracer is switched off.
-    TORCH_CHECK(ct_device_synchronize(device) == CTStatusOK, ct_last_error());
+    bool is_over = ct_device_synchronize(device) == CTStatusOK;
+    std::string failure = is_over ? "" : ct_last_error();
     auto result = profiler::disableProfiler();
+    TORCH_CHECK(is_over, failure);
     std::vector<Span> spans;
     std::map<std::string, size_t> places;
     auto trace = std::make_unique<ct_device_trace>();

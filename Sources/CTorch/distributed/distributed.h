@@ -1,6 +1,7 @@
 // The handles of stores, groups and work, for the files of this folder.
 #pragma once
 
+#include <atomic>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 #include <torch/csrc/distributed/c10d/Work.hpp>
@@ -30,6 +31,8 @@ struct ct_group {
   c10::intrusive_ptr<c10d::Backend> value;
   /// Operations run in the order of a device's streams, for which no thread of the host has to wait.
   bool is_ordered = false;
+  /// Whether it had an operation.
+  mutable std::atomic<bool> has_begun = false;
 };
 
 struct ct_work {

@@ -9,15 +9,19 @@
 namespace {
 
 /// Issues an operation. libtorch's flight recorder, one for the process, notes a group's first operation
-/// without its lock, so groups of different threads take turns here; operations themselves do not.
+/// without its lock, so groups of different threads take turns here; operations themselves do not. A device's group
+/// has its first operation when it is made, on one thread; later ones take no turns, since NCCL may wait for the other
+/// ranks inside a call, which may be in another group's.
 template <typename Body>
 CTStatus issue(const ct_group *group, ct_work **out, Body &&body) {
   return guarded([&] {
     static std::mutex lock;
     auto work = std::make_unique<ct_work>();
     work->is_ordered = group->is_ordered;
-    std::lock_guard<std::mutex> turn(lock);
+    std::unique_lock<std::mutex> turn(lock, std::defer_lock);
+    if (!group->is_ordered || !group->has_begun) turn.lock();
     work->value = body(*work);
+    group->has_begun = true;
     *out = work.release();
   });
 }
@@ -143,7 +147,9 @@ CTStatus ct_work_wait(ct_work *work, int64_t milliseconds, bool *done) {
   });
 }
 
-bool ct_work_is_done(ct_work *work) { return work->value->isCompleted(); }
+CTStatus ct_work_is_done(ct_work *work, bool *done) {
+  return guarded([&] { *done = work->value->isCompleted(); });
+}
 
 CTStatus ct_work_check(ct_work *work) {
   return guarded([&] {

@@ -54,7 +54,7 @@ CTStatus ct_group_barrier(ct_group *group, ct_work *_Nullable *_Nonnull out);
 /// runs on a device, the current stream waits for it and this thread does not: `done` is true at once.
 CTStatus ct_work_wait(ct_work *work, int64_t milliseconds, bool *done);
 /// Whether it ended, well or not.
-bool ct_work_is_done(ct_work *work);
+CTStatus ct_work_is_done(ct_work *work, bool *done);
 /// The error of one that has ended, if it has one.
 CTStatus ct_work_check(ct_work *work);
 void ct_work_free(ct_work *work);

@@ -95,8 +95,8 @@ CTStatus ct_fp8_weight_gradient(ct_tensor *grad, ct_tensor *grad_scales, ct_tens
 CTStatus ct_fp8_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *bias, ct_tensor *values, ct_tensor *scales,
                        bool native, ct_tensor **out) {
   return guarded([&] {
-    *out = new ct_tensor{
-        xtuner::fp8_linear(x->value, weight->value, to_optional_tensor(bias), to_optional_pair(values, scales), native)};
+    *out = new ct_tensor{xtuner::fp8_linear(x->value, weight->value, to_optional_tensor(bias),
+                                            to_optional_pair(values, scales), native)};
   });
 }
 

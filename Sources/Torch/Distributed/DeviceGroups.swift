@@ -18,7 +18,12 @@ public final class DeviceGroups: Sendable {
   ///   as JSON; nil for nowhere. Plug-ins that keep no record write none.
   public init(flightRecordPath: String? = nil) { self.flightRecordPath = flightRecordPath }
 
-  func add(_ watch: GroupWatch) { watches.withLock { $0.append(watch) } }
+  func add(_ watch: GroupWatch) {
+    failure.withLock { failure in
+      watches.withLock { $0.append(watch) }
+      if let failure { watch.note(failure) }
+    }
+  }
 
   func remove(_ watch: GroupWatch) { watches.withLock { $0.removeAll { $0 === watch } } }
 
@@ -33,7 +38,10 @@ public final class DeviceGroups: Sendable {
       var found = find()
       if let record { found.message += record }
       failure = found
-      for watch in watches.withLock({ $0 }) { watch.end(with: found) }
+      let watches = watches.withLock { $0 }
+      // All first: what the end of one group lets through in another must not be taken for a result.
+      for watch in watches { watch.note(found) }
+      for watch in watches { watch.end(with: found) }
       return found
     }
   }

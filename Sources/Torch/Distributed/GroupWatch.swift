@@ -34,6 +34,8 @@ final class GroupWatch: Sendable {
 
   private struct State {
     var pending: [(operation: Operation, outcome: Outcome)] = []
+    /// When the oldest one became the oldest: the host may issue a whole step ahead.
+    var oldestSince = ContinuousClock.now
     var failure: CommunicationError?
     var isClosed = false
   }
@@ -90,7 +92,10 @@ final class GroupWatch: Sendable {
     torchCall("outcome") { ct_work_outcome(work, &outcome) }
     guard let outcome else { return }
     let own = Outcome(outcome)
-    state.withLock { $0.pending.append((operation, own)) }
+    state.withLock { state in
+      if state.pending.isEmpty { state.oldestSince = .now }
+      state.pending.append((operation, own))
+    }
   }
 
   /// Ends the watch; the group is given up.
@@ -126,9 +131,12 @@ final class GroupWatch: Sendable {
   private static func oldest(_ state: inout State) -> Finding {
     while let (operation, outcome) = state.pending.first {
       switch outcome.check() {
-      case .success(false): return .waiting(operation)
-      case .success(true): state.pending.removeFirst()
-      case .failure(let cause): return .failed(operation, cause: cause.text)
+      case .success(false): return .waiting(operation.begun(state.oldestSince))
+      case .success(true):
+        state.pending.removeFirst()
+        state.oldestSince = .now
+      case .failure(let cause):
+        return .failed(operation.begun(state.oldestSince), cause: cause.text)
       }
     }
     return .nothing
@@ -139,9 +147,13 @@ final class GroupWatch: Sendable {
     companions.breakDown(self) { report.failure(of: operation, cause: cause) }
   }
 
-  /// Takes over a failure, tells the others of the group and ends what is under way.
-  func end(with failure: CommunicationError) {
+  /// Takes over a failure: no result that is read from now on is a result.
+  func note(_ failure: CommunicationError) {
     state.withLock { $0.failure = $0.failure ?? failure }
+  }
+
+  /// Tells the others of the group and ends what is under way.
+  func end(with failure: CommunicationError) {
     report.board?.tell(cause: failure.message)
     group.markBroken()
     // To end a group may itself wait for ever, on a device that does not answer.

@@ -206,7 +206,12 @@ public final class ProcessGroup {
   /// Waits on this thread where `wait` makes a stream wait; the time-out is the watch's.
   func waitOnHost(for operation: Operation, _ work: OpaquePointer) throws(CommunicationError) {
     guard watch != nil else { return }
-    while !ct_work_is_done(work) {
+    while true {
+      var isDone = false
+      guard ct_work_is_done(work, &isDone) == .OK else {
+        throw fail(operation, cause: lastCommunicationCause())
+      }
+      if isDone { break }
       if let firstFailure { throw firstFailure }
       Thread.sleep(forTimeInterval: 0.0001)
     }

@@ -9,6 +9,11 @@ struct Operation: Sendable {
   let number: Int
   let issued: ContinuousClock.Instant
 
+  /// The same, for time-outs: it cannot begin on a device before those ahead of it have ended.
+  func begun(_ time: ContinuousClock.Instant) -> Operation {
+    Operation(name: name, label: label, number: number, issued: max(issued, time))
+  }
+
   var description: String { label.isEmpty ? name : "\(name) of \(label)" }
 }
 
@@ -62,6 +67,8 @@ public final class Work {
   public var isDone: Bool {
     guard operation.issued.duration(to: .now) >= latency else { return false }
     guard let handle else { return true }
-    return ct_work_is_done(handle)
+    var isDone = false
+    // What failed is over: `wait` says why.
+    return ct_work_is_done(handle, &isDone) != .OK || isDone
   }
 }

@@ -6,6 +6,9 @@
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/sub.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
+#ifndef XTUNER_EMULATED
+#include <c10/cuda/CUDAFunctions.h>
+#endif
 
 #include <algorithm>
 #include <chrono>
@@ -24,6 +27,8 @@ constexpr int64_t kFewestTokens = 128;
 constexpr int64_t kMostMeasured = 16384;
 /// Lengths of a process that cuDNN builds plans for; each takes time and memory.
 constexpr size_t kMostPlans = 16;
+/// Offsets of 32 bits reach this far.
+constexpr int64_t kMostElements = (int64_t(1) << 31) - 1;
 constexpr int kRuns = 3;
 /// cuDNN has to be faster by this, so that noise alone decides nothing.
 constexpr double kGain = 0.95;
@@ -82,6 +87,22 @@ double seconds_of(const Pass &pass, int64_t tokens, at::Device device) {
   return std::chrono::duration<double>(Clock::now() - start).count() / kRuns;
 }
 
+/// Measuring waits, once for a class of shapes, also where a step must not.
+struct WaitsAllowed {
+#ifndef XTUNER_EMULATED
+  c10::cuda::SyncDebugMode before = c10::cuda::warning_state().get_sync_debug_mode();
+  WaitsAllowed() { c10::cuda::warning_state().set_sync_debug_mode(c10::cuda::SyncDebugMode::L_DISABLED); }
+  ~WaitsAllowed() { c10::cuda::warning_state().set_sync_debug_mode(before); }
+#else
+  WaitsAllowed() {}
+#endif
+};
+
+std::string short_reason(const c10::Error &error) {
+  std::string reason = error.what_without_backtrace();
+  return reason.substr(0, reason.find('\n')).substr(0, 200);
+}
+
 double distance(const Results &a, const Results &b) {
   double largest = 0;
   for (size_t i = 0; i < a.size(); ++i) {
@@ -97,6 +118,7 @@ double distance(const Results &a, const Results &b) {
 
 bool measure(const Shape &shape, const Pass &flash, const Pass &cudnn, at::Device device,
              std::vector<std::string> &lines) {
+  WaitsAllowed allowed;
   std::ostringstream line;
   line << shape.what << " " << shape.type << " " << shape.heads << " x " << shape.key_heads << " heads of "
        << shape.width << ", " << shape.size << " tokens: ";
@@ -113,8 +135,7 @@ bool measure(const Shape &shape, const Pass &flash, const Pass &cudnn, at::Devic
     else
       line << "results differ";
   } catch (const c10::Error &error) {
-    std::string reason = error.what_without_backtrace();
-    line << "FlashAttention-2, cuDNN cannot: " << reason.substr(0, reason.find('\n')).substr(0, 200);
+    line << "FlashAttention-2, cuDNN cannot: " << short_reason(error);
   }
   lines.push_back(line.str());
   return takes_cudnn;
@@ -135,8 +156,9 @@ Tensor from_batch(const Tensor &x) { return x.transpose(1, 2).squeeze(0).contigu
 }  // namespace
 
 bool cudnn_fits(const Tensor &query, const Tensor &value, int64_t longest, int64_t window) {
-  return longest == query.size(0) && longest >= kFewestTokens && (window == 0 || window >= longest) &&
-         query.size(2) % 8 == 0 && value.size(2) % 8 == 0 && !at::globalContext().deterministicAlgorithms();
+  return longest == query.size(0) && longest >= kFewestTokens && query.numel() <= kMostElements &&
+         (window == 0 || window >= longest) && query.size(2) % 8 == 0 && value.size(2) % 8 == 0 &&
+         !at::globalContext().deterministicAlgorithms();
 }
 
 Results cudnn_forward(const Tensor &query, const Tensor &key, const Tensor &value, double scale) {
@@ -180,7 +202,21 @@ Results run_faster(const char *what, const Tensor &query, const Tensor &key, con
       }
     }
   }
-  return takes_cudnn ? cudnn(tokens) : flash(tokens);
+  if (!takes_cudnn) return flash(tokens);
+  try {
+    return cudnn(tokens);
+  } catch (const c10::OutOfMemoryError &) {
+    throw;
+  } catch (const c10::Error &error) {
+    // A length that was not measured: cuDNN plans each by itself. Not where cuDNN was asked for by name.
+    auto &all = state();
+    std::lock_guard lock(all.mutex);
+    if (all.pin == Pin::cudnn) throw;
+    all.takes_cudnn[shape] = false;
+    all.lines.push_back(std::string(what) + " of " + std::to_string(tokens) +
+                        " tokens: FlashAttention-2 from now on, cuDNN cannot: " + short_reason(error));
+  }
+  return flash(tokens);
 }
 
 bool pin_attention(const std::string &name) {

@@ -40,6 +40,10 @@ void check_operand(const Tensor &values, const Tensor &scales, at::IntArrayRef s
 Tensor with_dense_rows(const Tensor &weight, cudaStream_t stream) {
   if (weight.is_contiguous()) return weight;
   auto from = weight.mT().contiguous();
+  TORCH_CHECK(from.size(-1) % 16 == 0 && from.size(-2) % 16 == 0 &&
+                  reinterpret_cast<uintptr_t>(from.const_data_ptr()) % 16 == 0,
+              "fp8_transpose: needs sizes and addresses that are multiples of 16, got ", from.sizes(), " at ",
+              from.const_data_ptr());
   auto out = at::empty(weight.sizes(), weight.options());
   cuda::fp8_transpose(bytes_of(from), static_cast<uint8_t *>(out.mutable_data_ptr()),
                       from.dim() == 3 ? from.size(0) : 1, from.size(-2), from.size(-1), stream);

@@ -18,8 +18,8 @@ public struct PreparedModel {
   /// `decays` whether weight decay applies to a parameter.
   public init(
     _ configuration: ModelConfiguration, computeDType: DType, isTrained: Bool,
-    keepsMaster: Bool = true, float8 modules: Set<Float8Module> = [], usesNativeFloat8: Bool = false,
-    gathersFloat8: Bool = true,
+    keepsMaster: Bool = true, float8 modules: Set<Float8Module> = [],
+    usesNativeFloat8: Bool = false, gathersFloat8: Bool = true,
     mesh: ProcessMesh = ProcessMesh(),
     decays: (Parameter) -> Bool = { $0.kind == .matrix || $0.kind == .embedding }
   ) {

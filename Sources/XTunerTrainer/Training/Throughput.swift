@@ -12,7 +12,18 @@ package enum Throughput {
     if dtype == .bfloat16, device.kind == .cuda, let rate = dataSheetRate(of: device) {
       return rate
     }
-    return matrixProductPeak(dtype: dtype, device: device, size: 8192)
+    return matrixProductPeak(dtype: dtype, device: device, size: fullSize(dtype, device))
+  }
+
+  /// A size whose product takes a millisecond or two, as long as it is one of these.
+  private static func fullSize(_ dtype: DType, _ device: Device) -> Int {
+    var size = 1024
+    while size < 8192 {
+      let rate = matrixProductPeak(dtype: dtype, device: device, size: size, rounds: 1)
+      if 2 * Double(size * size * size) / rate > 1e-3 { break }
+      size *= 2
+    }
+    return size
   }
 
   private static func dataSheetRate(of device: Device) -> Double? {

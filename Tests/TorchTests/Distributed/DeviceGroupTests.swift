@@ -74,6 +74,21 @@ import Testing
     try waitUntil { test_group_abort_count("away") == 1 && test_group_abort_count("other") == 1 }
   }
 
+  /// The time-out is that of one operation, however far ahead the host issues them.
+  @Test func anOperationBehindOthersHasItsOwnTime() throws {
+    let results = try runRanks(2) { rank, store in
+      let group = try Self.groups(["ahead"], rank, store, timeout: .seconds(4))[0]
+      let outputs = (0..<2).map { _ in Tensor.zeros([2]) }
+      for output in outputs {
+        if rank == 1 { Thread.sleep(forTimeInterval: 2.2) }
+        try group.allGather(into: output, from: Tensor([Float(rank)]), label: "layers").wait()
+      }
+      try group.barrier(label: "end")
+      return outputs.map { $0.floats() }
+    }
+    for result in results { #expect(try result.get() == [[0, 1], [0, 1]]) }
+  }
+
   /// The other rank waits in another group, and hears of it long before the time-out.
   @Test func otherRanksAreToldInAllGroups() throws {
     let start = ContinuousClock.now
