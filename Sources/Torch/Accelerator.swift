@@ -36,13 +36,15 @@ public enum Accelerator {
   /// What a device is called, such as `NVIDIA H200, compute capability 9.0, 139 GiB`; for those that say
   /// nothing, their kind.
   public static func model(of device: Device) -> String {
-    guard device.kind == .cuda else { return "\(device.kind)" }
-    let devices = CUDAPlugin(in: programFolder).devices
-    let index = max(Int(device.index), 0)
-    guard devices.indices.contains(index) else { return "\(device.kind)" }
-    let found = devices[index]
-    return
-      "\(found.name), compute capability \(found.computeCapability), \(found.memory >> 30) GiB"
+    guard let gpu = gpu(device) else { return "\(device.kind)" }
+    return "\(gpu.name), compute capability \(gpu.computeCapability), \(gpu.memory >> 30) GiB"
+  }
+
+  /// What the driver says of a GPU; nil for other devices, and for one that it does not show.
+  public static func gpu(_ device: Device) -> CUDAPlugin.Device? {
+    guard device.kind == .cuda else { return nil }
+    let (devices, index) = (CUDAPlugin(in: programFolder).devices, max(Int(device.index), 0))
+    return index < devices.count ? devices[index] : nil
   }
 
   /// Where this program and its plug-ins lie.

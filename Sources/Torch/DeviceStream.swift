@@ -55,12 +55,6 @@ public final class DeviceEvent: @unchecked Sendable {
   deinit {
     if let handle { ct_event_free(handle) }
   }
-
-  /// Waits on the host.
-  public func synchronize() {
-    guard let handle else { return }
-    torchCall("synchronizeEvent") { ct_event_synchronize(handle) }
-  }
 }
 
 extension Tensor {

@@ -8,11 +8,9 @@ extension Parameter {
   public func linear(_ x: Tensor, bias: Parameter? = nil) -> Tensor {
     switch product {
     case .compute: Tensor.linear(x, weight: value, bias: bias?.value)
-    case .float8:
-      Tensor.float8Linear(x, weight: value, quantized: quantized, bias: bias?.value)
-    case .nativeFloat8:
+    case .float8(let products):
       Tensor.float8Linear(
-        x, weight: value, quantized: quantized, bias: bias?.value, products: .native)
+        x, weight: value, quantized: quantized, bias: bias?.value, products: products)
     }
   }
 
@@ -22,11 +20,9 @@ extension Parameter {
   public func groupedLinear(_ rowsRK: Tensor, offsetsE: Tensor) -> Tensor {
     switch product {
     case .compute: rowsRK.groupedLinear(weight: value, offsets: offsetsE)
-    case .float8:
-      rowsRK.float8GroupedLinear(weight: value, quantized: quantized, offsets: offsetsE)
-    case .nativeFloat8:
+    case .float8(let products):
       rowsRK.float8GroupedLinear(
-        weight: value, quantized: quantized, offsets: offsetsE, products: .native)
+        weight: value, quantized: quantized, offsets: offsetsE, products: products)
     }
   }
 }
@@ -34,36 +30,36 @@ extension Parameter {
 /// The head's products, without gradients of libtorch's: the loss makes them itself, chunk by chunk.
 struct HeadProducts {
   private let headVD: Tensor
-  /// The head, quantised once for all chunks.
-  private let quantized: Float8Tensor?
-  private let products: Float8Products
+  /// The head, quantised once for all chunks, and who multiplies it; nil in the compute dtype.
+  private let float8: (quantized: Float8Tensor, products: Float8Products)?
 
   init(_ headVD: Tensor, _ product: Parameter.Product, _ quantizedVD: Float8Tensor?) {
     self.headVD = headVD
-    quantized = product == .compute ? nil : quantizedVD ?? headVD.quantizedInBlocks()
-    products = product == .nativeFloat8 ? .native : .emulated
+    float8 =
+      switch product {
+      case .compute: nil
+      case .float8(let products): (quantizedVD ?? headVD.quantizedInBlocks(), products)
+      }
   }
 
   /// `[C, V]`.
   func logits(_ hiddenCD: Tensor) -> Tensor {
-    guard let quantized else { return Tensor.linear(hiddenCD, weight: headVD) }
-    return hiddenCD.quantizedInRows().product(quantized, products: products)
+    guard let float8 else { return Tensor.linear(hiddenCD, weight: headVD) }
+    return hiddenCD.quantizedInRows().product(float8.quantized, products: float8.products)
   }
 
   /// `[C, D]`.
   func hiddenGradient(_ gradientCV: Tensor) -> Tensor {
-    guard let quantized else { return gradientCV.product(headVD) }
-    return gradientCV.quantizedInRows().product(quantized.transposed(), products: products)
+    guard let float8 else { return gradientCV.product(headVD) }
+    return gradientCV.quantizedInRows().product(
+      float8.quantized.transposed(), products: float8.products)
   }
 
   /// Adds the head's gradient, `[V, D]`, to a float32 sum.
   func addGradient(_ gradientCV: Tensor, _ hiddenCD: Tensor, to sumVD: Tensor) {
-    if quantized == nil {
-      sumVD.addProduct(gradientCV.transposed(), hiddenCD)
-    } else {
-      sumVD.add(
-        gradientCV.quantizedInColumns().weightGradient(
-          hiddenCD.quantizedInColumns(), dtype: .float32, products: products))
-    }
+    guard let float8 else { return sumVD.addProduct(gradientCV.transposed(), hiddenCD) }
+    sumVD.add(
+      gradientCV.quantizedInColumns().weightGradient(
+        hiddenCD.quantizedInColumns(), dtype: .float32, products: float8.products))
   }
 }

@@ -24,13 +24,11 @@ public final class Parameter {
   }
 
   /// What layers multiply with a weight.
-  public enum Product: Sendable {
+  public enum Product: Sendable, Equatable {
     /// Operands in the compute dtype.
     case compute
-    /// Operands that are quantised to float8_e4m3fn and multiplied as float32; the result is bfloat16.
-    case float8
-    /// Operands that are quantised to float8_e4m3fn and multiplied by the device as they are.
-    case nativeFloat8
+    /// Operands that are quantised to float8_e4m3fn; the result is bfloat16.
+    case float8(Float8Products)
   }
 
   /// What the numbers are, which decides whether weight decay applies.

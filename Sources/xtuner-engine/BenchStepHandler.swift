@@ -59,7 +59,7 @@ struct BenchStepHandler {
     model = BenchStepModel(
       shapes, embeddingDeviation: command.embeddingDeviation, computeDType: DType(command.dtype),
       keepsMaster: command.state == .float32, float8: configuration.float8Modules,
-      usesNativeFloat8: configuration.model.float8 == .native, device: device)
+      float8Products: configuration.float8Products, device: device)
     guard !command.forbidsWaits || device.canForbidWaits else {
       throw CommandFailure(
         .usage,

@@ -19,14 +19,13 @@ struct BenchStepModel {
   /// that device from the same seeds.
   init(
     _ configuration: ModelConfiguration, embeddingDeviation: Double, computeDType: DType,
-    keepsMaster: Bool, float8: Set<Float8Module>, usesNativeFloat8: Bool,
-    device: Device
+    keepsMaster: Bool, float8: Set<Float8Module>, float8Products: Float8Products, device: Device
   ) {
     self.configuration = configuration
     // One optimizer group: the other engines decay every parameter.
     prepared = PreparedModel(
       configuration, computeDType: computeDType, isTrained: true, keepsMaster: keepsMaster,
-      float8: float8, usesNativeFloat8: usesNativeFloat8, mesh: ProcessMesh(device: device),
+      float8: float8, float8Products: float8Products, mesh: ProcessMesh(device: device),
       decays: { _ in true })
     // Word frequencies fall with the rank: 1 / (rank + 3.7), counted from 0.
     let ranks = Tensor.arange(from: 0, to: .integer(configuration.vocabularySize), dtype: .float64)

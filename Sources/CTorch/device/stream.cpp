@@ -63,10 +63,6 @@ CTStatus ct_stream_wait(CTStream stream, ct_event *event) {
   return guarded([&] { event->value.block(to_stream(stream)); });
 }
 
-CTStatus ct_event_synchronize(ct_event *event) {
-  return guarded([&] { event->value.synchronize(); });
-}
-
 void ct_event_free(ct_event *event) { delete event; }
 
 CTStatus ct_tensor_record_stream(ct_tensor *tensor, CTStream stream) {

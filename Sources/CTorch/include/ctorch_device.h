@@ -53,8 +53,6 @@ CTStatus ct_stream_make_current(CTStream stream);
 CTStatus ct_event_record(CTStream stream, ct_event *_Nullable *_Nonnull out);
 /// What is issued to the stream from now on starts after the event; the host does not wait.
 CTStatus ct_stream_wait(CTStream stream, ct_event *event);
-/// The host waits.
-CTStatus ct_event_synchronize(ct_event *event);
 void ct_event_free(ct_event *event);
 /// The tensor's memory, when it is freed, is not used again before what was issued to the stream until then is over.
 CTStatus ct_tensor_record_stream(ct_tensor *tensor, CTStream stream);

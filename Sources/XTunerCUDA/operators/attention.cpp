@@ -90,6 +90,18 @@ std::optional<Tensor> as_floats(const std::optional<Tensor> &sinks) {
   return sinks ? std::optional<Tensor>(sinks->to(at::kFloat).contiguous()) : std::nullopt;
 }
 
+/// FlashAttention's pass, or cuDNN's of one sample where that is faster. Passes take the first tokens of the pack.
+template <typename ByFlash>
+Results by_faster(const char *what, const Tensor &query, const Tensor &key, const Tensor &value, const Bounds &edges,
+                  int64_t window, ByFlash &&by_flash, const Pass &by_cudnn) {
+  int64_t tokens = query.size(0);
+  if (!cudnn_fits(query, value, edges.longest, window)) return by_flash(Flash(query, edges, window), tokens);
+  auto flash = [&](int64_t count) {
+    return by_flash(count < tokens ? Flash(query, count) : Flash(query, edges, 0), count);
+  };
+  return run_faster(what, query, key, value, flash, by_cudnn);
+}
+
 /// Logarithms of sums are [heads, tokens] in memory, as the library has them, and [tokens, heads] by their strides.
 std::tuple<Tensor, Tensor> varlen_attention(const Tensor &query, const Tensor &key, const Tensor &value,
                                             const Tensor &bounds, double scale, int64_t window,
@@ -116,18 +128,10 @@ std::tuple<Tensor, Tensor> varlen_attention(const Tensor &query, const Tensor &k
         /*is_causal=*/true, /*return_debug_mask=*/false, scale, flash.left, flash.right);
     return Results{width < flash.width ? wide.narrow(2, 0, width).contiguous() : wide.contiguous(), sums};
   };
-  Results results;
-  if (cudnn_fits(query, value, edges.longest, window)) {
-    results = run_faster(
-        "varlen_attention", query, key, value,
-        [&](int64_t count) { return by_flash(count < tokens ? Flash(query, count) : Flash(query, edges, 0), count); },
-        [&](int64_t count) {
-          auto first = [&](const Tensor &x) { return x.narrow(0, 0, count); };
-          return cudnn_forward(first(query), first(key), first(value), scale);
-        });
-  } else {
-    results = by_flash(Flash(query, edges, window), tokens);
-  }
+  auto results = by_faster("varlen_attention", query, key, value, edges, window, by_flash, [&](int64_t count) {
+    auto first = [&](const Tensor &x) { return x.narrow(0, 0, count); };
+    return cudnn_forward(first(query), first(key), first(value), scale);
+  });
   auto out = results[0], sums = results[1];
   if (extra)
     cuda::fold_sinks(element, extra->const_data_ptr<float>(), sums.mutable_data_ptr<float>(), out.mutable_data_ptr(),
@@ -186,19 +190,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> varlen_attention_backward(const Tenso
         flash.ends, flash.longest, flash.longest, 0.0, /*is_causal=*/true, none, none, scale, flash.left, flash.right);
     return Results{dq, dk, width < flash.width ? dv.narrow(2, 0, width).contiguous() : dv};
   };
-  Results results;
-  if (cudnn_fits(query, value, edges.longest, window)) {
-    results = run_faster(
-        "varlen_attention_backward", query, key, value,
-        [&](int64_t count) { return by_flash(count < tokens ? Flash(query, count) : Flash(query, edges, 0), count); },
-        [&](int64_t count) {
-          auto first = [&](const Tensor &x) { return x.narrow(0, 0, count); };
-          return cudnn_backward(first(g), first(query), first(key), first(value), first(y), sums.narrow(1, 0, count),
-                                scale);
-        });
-  } else {
-    results = by_flash(Flash(query, edges, window), tokens);
-  }
+  auto results = by_faster("varlen_attention_backward", query, key, value, edges, window, by_flash, [&](int64_t count) {
+    auto first = [&](const Tensor &x) { return x.narrow(0, 0, count); };
+    return cudnn_backward(first(g), first(query), first(key), first(value), first(y), sums.narrow(1, 0, count), scale);
+  });
   return {results[0], results[1], results[2], dsinks};
 }
 

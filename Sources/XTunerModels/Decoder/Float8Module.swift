@@ -1,4 +1,5 @@
 import XTunerMoE
+public import Torch
 public import XTunerNN
 
 /// A kind of layer whose products can be of float8 operands.
@@ -29,12 +30,10 @@ extension CausalLanguageModel {
   }
 
   /// Multiplies with the matrices of `modules`, and of no others, in float8.
-  ///
-  /// `isNative` says whether the device multiplies float8 itself.
-  public func useFloat8(in modules: Set<Float8Module>, isNative: Bool = false) {
+  public func useFloat8(in modules: Set<Float8Module>, products: Float8Products = .emulated) {
     for parameter in parameters { parameter.product = .compute }
     for module in Float8Module.allCases where modules.contains(module) {
-      for matrix in matrices(of: module) { matrix.product = isNative ? .nativeFloat8 : .float8 }
+      for matrix in matrices(of: module) { matrix.product = .float8(products) }
     }
   }
 }

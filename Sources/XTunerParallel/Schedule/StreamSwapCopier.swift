@@ -15,13 +15,13 @@ final class StreamSwapCopier: SwapCopier {
     weak var copy: StreamSwapCopy?
   }
 
-  private let pool: PinnedBufferPool
+  private let pool: BufferPool
   private let stream: DeviceStream
   private let instruments: Instruments
   private var outgoing: [Outgoing] = []
 
   init(_ device: Device, _ instruments: Instruments) {
-    pool = PinnedBufferPool(device)
+    pool = BufferPool(pinnedFor: device)
     stream = DeviceStream(on: device)
     self.instruments = instruments
   }
@@ -43,7 +43,7 @@ private final class StreamSwapCopy: SwapCopy {
   private let dtype: DType
   private let device: Device
   private let stream: DeviceStream
-  private let pool: PinnedBufferPool
+  private let pool: BufferPool
   private let buffer: Tensor
   private let instruments: Instruments
   private let isOut: DeviceEvent
@@ -53,12 +53,12 @@ private final class StreamSwapCopy: SwapCopy {
   private var returned: (tensor: Tensor, event: DeviceEvent)?
 
   init(
-    _ tensor: Tensor, pool: PinnedBufferPool, stream: DeviceStream, instruments: Instruments
+    _ tensor: Tensor, pool: BufferPool, stream: DeviceStream, instruments: Instruments
   ) {
     (shape, dtype, device) = (tensor.shape, tensor.dtype, tensor.device)
     (self.pool, self.stream, self.instruments) = (pool, stream, instruments)
     source = tensor
-    buffer = pool.take(tensor.byteCount)
+    buffer = pool.take(byteCount: max(tensor.byteCount, 1).roundedUp(toMultipleOf: 4096))
     // The copy starts after what has made the tensor.
     stream.wait(for: DeviceEvent(after: .current(on: device)))
     let host = buffer.view(as: dtype, shape: shape)
@@ -98,24 +98,6 @@ private final class StreamSwapCopy: SwapCopy {
     DeviceStream.current(on: device).wait(for: returned.event)
     return returned.tensor
   }
-}
-
-/// Pinned buffers by size.
-private final class PinnedBufferPool {
-  private let device: Device
-  private var free: [Int: [Tensor]] = [:]
-  let counter = ByteCounter()
-
-  init(_ device: Device) { self.device = device }
-
-  func take(_ wanted: Int) -> Tensor {
-    let size = max(wanted, 1).roundedUp(toMultipleOf: 4096)
-    if let buffer = free[size]?.popLast() { return buffer }
-    counter.add(size)
-    return Tensor.hostBuffer(for: device, byteCount: size)
-  }
-
-  func giveBack(_ buffer: Tensor) { free[buffer.byteCount, default: []].append(buffer) }
 }
 
 extension Tensor {

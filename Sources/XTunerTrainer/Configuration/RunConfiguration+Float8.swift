@@ -1,3 +1,4 @@
+public import Torch
 public import XTunerModels
 import XTunerNN
 
@@ -6,6 +7,9 @@ extension RunConfiguration {
   public var float8Modules: Set<Float8Module> {
     model.float8 == .none ? [] : Set(model.float8Modules ?? Float8Module.standard)
   }
+
+  /// Who multiplies them.
+  public var float8Products: Float8Products { model.float8 == .native ? .native : .emulated }
 
   /// What a run's first line says of float8 after the compute type.
   var float8Description: String {

@@ -167,11 +167,10 @@ package final class TrainingEngine {
   /// The weighted sum of the negative log-likelihoods of `batch`, and the sum of the weights.
   ///
   /// Every rank calls it equally often; one that has no more data gives an empty micro-batch. The
-  /// sums are this rank's own.
+  /// sums are this rank's own. `ModelUnits.quantize` has to have seen the weights.
   package func evaluate(_ batch: MicroBatch) throws -> (lossSum: Double, weightSum: Double) {
     let own = batch.slice(mesh.sequence.index, of: mesh.sequence.size)
     var measurement = StepMeasurement()
-    try units.quantize()
     let pass = TrainingRound(
       self, [own], divisor: 1, tokenCount: own.tokens.count, stepTokenCount: 1, isTraining: false)
     let schedule = Schedule.evaluation(

@@ -40,12 +40,10 @@ extension RunConfiguration {
         there are \(count); start at most \(count) process\(count == 1 ? "" : "es") a machine
         """)
     }
-    let gpus =
-      kind == .cuda && model.float8 == .native
-      ? CUDAPlugin(in: Accelerator.programFolder).devices : []
-    try checkFloat8(
-      on: name, computeCapability: localRank < gpus.count ? gpus[localRank].computeCapability : nil)
     let device = Device(kind: kind, index: Int8(localRank))
+    try checkFloat8(
+      on: name,
+      computeCapability: model.float8 == .native ? Accelerator.gpu(device)?.computeCapability : nil)
     device.makeCurrent()
     return device
   }

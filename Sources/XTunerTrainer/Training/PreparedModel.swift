@@ -14,17 +14,17 @@ public struct PreparedModel {
   /// Builds `configuration` and gives this rank's part of it memory; the weights are still zeros.
   ///
   /// `keepsMaster` says whether a trained model has float32 weights beside those that it computes with,
-  /// `float8` what is multiplied as float8, `gathersFloat8` whether it travels so where ranks share it,
+  /// `float8` what is multiplied as float8 and `float8Products` by whom, `gathersFloat8` whether it travels so where ranks share it,
   /// `decays` whether weight decay applies to a parameter.
   public init(
     _ configuration: ModelConfiguration, computeDType: DType, isTrained: Bool,
     keepsMaster: Bool = true, float8 modules: Set<Float8Module> = [],
-    usesNativeFloat8: Bool = false, gathersFloat8: Bool = true,
+    float8Products: Float8Products = .emulated, gathersFloat8: Bool = true,
     mesh: ProcessMesh = ProcessMesh(),
     decays: (Parameter) -> Bool = { $0.kind == .matrix || $0.kind == .embedding }
   ) {
     self.model = CausalLanguageModel(configuration)
-    model.useFloat8(in: modules, isNative: usesNativeFloat8)
+    model.useFloat8(in: modules, products: float8Products)
     self.units = ModelUnits(
       model, computeDType: computeDType,
       purpose: !isTrained ? .inference : keepsMaster ? .training : .trainingWithoutMaster,

@@ -9,7 +9,9 @@ package enum Throughput {
   /// base than the data sheet, and another one in every run. Unknown GPUs, and f32, are measured.
   package static func peak(dtype: DType, device: Device) -> Double {
     guard device.kind != .cpu else { return matrixProductPeak(dtype: dtype) }
-    if dtype == .bfloat16, device.kind == .cuda, let rate = dataSheetRate(of: device) {
+    if dtype == .bfloat16, let gpu = Accelerator.gpu(device),
+      let rate = bfloat16Rate(ofGPU: gpu.name)
+    {
       return rate
     }
     return matrixProductPeak(dtype: dtype, device: device, size: fullSize(dtype, device))
@@ -24,12 +26,6 @@ package enum Throughput {
       size *= 2
     }
     return size
-  }
-
-  private static func dataSheetRate(of device: Device) -> Double? {
-    let devices = CUDAPlugin(in: Accelerator.programFolder).devices
-    let index = max(Int(device.index), 0)
-    return index < devices.count ? bfloat16Rate(ofGPU: devices[index].name) : nil
   }
 
   /// Dense bfloat16 FLOP/s as NVIDIA's data sheets have them (half of what they print with

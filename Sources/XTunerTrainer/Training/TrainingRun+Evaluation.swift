@@ -1,5 +1,6 @@
 import Torch
 import XTunerData
+import XTunerModels
 import XTunerParallel
 
 extension TrainingRun {
@@ -11,6 +12,7 @@ extension TrainingRun {
     var own = [0.0, 0.0, 0.0]
     let (reader, readers) = (ranks.mesh.dataRank, ranks.mesh.dataRankCount)
     var packs = evaluationLoader.slice(rank: reader, of: readers).makeIterator()
+    try prepared.units.quantize()
     // Ranks meet in every block: one that has a pack less than others runs along with nothing.
     for _ in 0..<(evaluationLoader.packCount + readers - 1) / readers {
       let batch = packs.next().map { microBatch([$0]) } ?? MicroBatch()

@@ -119,7 +119,7 @@ public final class TrainingRun {
       PreparedModel(
         modelConfiguration, computeDType: computeDType, isTrained: true,
         keepsMaster: optimizerOptions.state == .f32, float8: configuration.float8Modules,
-        usesNativeFloat8: configuration.model.float8 == .native, mesh: ranks.mesh,
+        float8Products: configuration.float8Products, mesh: ranks.mesh,
         decays: { optimizerOptions.decays($0) })
     }
     let (units, buffers) = (prepared.units.all, prepared.units.pool.counter)

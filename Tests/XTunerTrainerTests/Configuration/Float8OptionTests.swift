@@ -1,4 +1,5 @@
 import Testing
+import Torch
 import XTunerModels
 import XTunerNN
 
@@ -123,7 +124,7 @@ import XTunerNN
     let model = CausalLanguageModel(try load("").modelConfiguration())
     func quantized(_ modules: Set<Float8Module>) -> Set<String> {
       model.useFloat8(in: modules)
-      return Set(model.parameters.filter { $0.product == .float8 }.map(\.name))
+      return Set(model.parameters.filter { $0.product == .float8(.emulated) }.map(\.name))
     }
     let attention = (0..<2).flatMap { layer in
       ["query", "key", "value", "output"].map { "layers.\(layer).attention.\($0).weight" }
@@ -136,9 +137,10 @@ import XTunerNN
     #expect(quantized([.head]) == ["head.weight"])
     #expect(quantized(Set(Float8Module.standard)) == Set(attention + experts))
     #expect(quantized([]).isEmpty)
-    model.useFloat8(in: [.attention], isNative: true)
+    model.useFloat8(in: [.attention], products: .native)
     #expect(
-      Set(model.parameters.filter { $0.product == .nativeFloat8 }.map(\.name)) == Set(attention))
-    #expect(!model.parameters.contains { $0.product == .float8 })
+      Set(model.parameters.filter { $0.product == .float8(.native) }.map(\.name))
+        == Set(attention))
+    #expect(!model.parameters.contains { $0.product == .float8(.emulated) })
   }
 }

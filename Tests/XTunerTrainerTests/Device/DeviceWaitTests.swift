@@ -54,7 +54,6 @@ extension DeviceTests {
         ("copy of [3] float from the device", { _ = tensor.floats() }),
         ("copy of [3] float to the device", { _ = Tensor([Float(1), 2, 3]).to(device) }),
         ("synchronizeDevice", { device.synchronize() }),
-        ("synchronizeEvent", { DeviceEvent(after: .current(on: device)).synchronize() }),
       ]
       for (name, wait) in kinds {
         #expect(noted { device.forbiddingWaits(wait) }.waits == "\(name) x1\n")
