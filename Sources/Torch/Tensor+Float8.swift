@@ -152,22 +152,24 @@ extension Tensor {
   /// Weights are quantised in blocks, activations and output gradients in rows, and both in columns for
   /// the weight's gradient.
   /// `quantized` is the weight in blocks: then the elements of `weight` are not read, which may be without
-  /// memory, and only says what the gradient is of.
+  /// memory, and only says what the gradient is of. `rows` is `x` in rows, where something else has made
+  /// that already.
   public static func float8Linear(
     _ x: Tensor, weight: Tensor, quantized: Float8Tensor? = nil, bias: Tensor? = nil,
-    products: Float8Products = .emulated
+    rows: Float8Tensor? = nil, products: Float8Products = .emulated
   ) -> Tensor {
-    withExtendedLifetime((x, weight, quantized, bias)) {
+    withExtendedLifetime((x, weight, quantized, bias, rows)) {
       makeTensor("xtuner::fp8_linear") {
         ct_fp8_linear(
           x.handle, weight.handle, bias?.handle, quantized?.values.handle,
-          quantized?.scales.handle, products == .native, $0)
+          quantized?.scales.handle, rows?.values.handle, rows?.scales.handle, products == .native,
+          $0)
       }
     }
   }
 
   /// As ``groupedLinear(weight:offsets:implementation:)`` on bfloat16, with quantised operands like
-  /// ``float8Linear(_:weight:quantized:bias:products:)``; no tile has rows of two experts.
+  /// ``float8Linear(_:weight:quantized:bias:rows:products:)``; no tile has rows of two experts.
   public func float8GroupedLinear(
     weight: Tensor, quantized: Float8Tensor? = nil, offsets: Tensor,
     products: Float8Products = .emulated

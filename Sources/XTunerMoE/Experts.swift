@@ -30,6 +30,6 @@ public final class Experts: Module {
   /// Returns `[R, D]` for rows `[R, D]` in expert order; experts without rows are ordinary.
   public func callAsFunction(_ rowsRD: Tensor, offsetsE: Tensor) -> Tensor {
     down.groupedLinear(
-      gateUp.groupedLinear(rowsRD, offsetsE: offsetsE).swiGLU(), offsetsE: offsetsE)
+      swiGLUOf: gateUp.groupedLinear(rowsRD, offsetsE: offsetsE), offsetsE: offsetsE)
   }
 }

@@ -59,7 +59,9 @@ public final class MixtureOfExperts: Module {
   }
 
   /// The expert that every token passes, `[T, D]`, or nil where the model has none.
-  public func shared(_ normalizedTD: Tensor) -> Tensor? { sharedExpert.map { $0(normalizedTD) } }
+  public func shared(_ normalizedTD: Tensor) -> Tensor? {
+    sharedExpert.map { $0(LinearInput(normalizedTD)) }
+  }
 
   private func routing(of record: BlockRecord) -> RoutingRecord {
     guard let routing = record.routing else {

@@ -97,17 +97,20 @@ public final class Attention: Module {
 
   /// Returns `[T, D]` for normalised hidden states `[T, D]`.
   public func callAsFunction(_ hiddenTD: Tensor, _ context: ForwardContext) -> Tensor {
-    let projected = project(hiddenTD, context)
+    let projected = project(LinearInput(hiddenTD), context)
     return output(
       attend(
         query: projected.queryTHd, key: projected.keyTGd, value: projected.valueTGd, context))
   }
 
+  /// What the products of the hidden states are.
+  public var inputProduct: Parameter.Product { query.weight.product }
+
   /// Rotated queries `[T, H, d]` and keys `[T, G, d]`, and values `[T, G, d]`.
   public func project(
-    _ hiddenTD: Tensor, _ context: ForwardContext
+    _ hiddenTD: LinearInput, _ context: ForwardContext
   ) -> (queryTHd: Tensor, keyTGd: Tensor, valueTGd: Tensor) {
-    let tokenCount = hiddenTD.size(0)
+    let tokenCount = hiddenTD.rows.size(0)
     let queryTHd = query(hiddenTD).view([tokenCount, options.headCount, options.headSize])
     let keyTGd = key(hiddenTD).view([tokenCount, options.keyValueHeadCount, options.headSize])
     let valueTGd = value(hiddenTD).view([tokenCount, options.keyValueHeadCount, options.headSize])

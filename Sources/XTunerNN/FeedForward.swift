@@ -18,8 +18,9 @@ public final class FeedForward: Module {
   /// The weights.
   public var parameters: [Parameter] { gateUp.parameters + down.parameters }
 
+  /// What the products of the input are.
+  public var inputProduct: Parameter.Product { gateUp.weight.product }
+
   /// Returns `[T, hidden]` for `x` of `[T, hidden]`.
-  public func callAsFunction(_ x: Tensor) -> Tensor {
-    down(gateUp(x).swiGLU())
-  }
+  public func callAsFunction(_ x: LinearInput) -> Tensor { down(swiGLUOf: gateUp(x)) }
 }

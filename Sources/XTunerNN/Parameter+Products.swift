@@ -5,12 +5,24 @@ public import Torch
 
 extension Parameter {
   /// `x · valueᵀ + bias` with operands as ``product`` says; `[..., N]` for `x` of `[..., K]`.
-  public func linear(_ x: Tensor, bias: Parameter? = nil) -> Tensor {
+  public func linear(_ x: LinearInput, bias: Parameter? = nil) -> Tensor {
     switch product {
-    case .compute: Tensor.linear(x, weight: value, bias: bias?.value)
+    case .compute: Tensor.linear(x.rows, weight: value, bias: bias?.value)
     case .float8(let products):
       Tensor.float8Linear(
-        x, weight: value, quantized: quantized, bias: bias?.value, products: products)
+        x.rows, weight: value, quantized: quantized, bias: bias?.value, rows: x.quantized,
+        products: products)
+    }
+  }
+
+  /// The same of `silu(gate) * up`, for rows `[gate, up]`, `[R, 2 K]`: float8 products quantise what
+  /// SwiGLU makes without writing it.
+  public func linear(swiGLUOf gateUp: Tensor, bias: Parameter? = nil) -> Tensor {
+    switch product {
+    case .compute: Tensor.linear(gateUp.swiGLU(), weight: value, bias: bias?.value)
+    case .float8(let products):
+      gateUp.float8SwiGLULinear(
+        weight: value, quantized: quantized, bias: bias?.value, products: products)
     }
   }
 
@@ -22,6 +34,16 @@ extension Parameter {
     case .compute: rowsRK.groupedLinear(weight: value, offsets: offsetsE)
     case .float8(let products):
       rowsRK.float8GroupedLinear(
+        weight: value, quantized: quantized, offsets: offsetsE, products: products)
+    }
+  }
+
+  /// The same of `silu(gate) * up`, for rows `[gate, up]`, `[R, 2 K]`.
+  public func groupedLinear(swiGLUOf gateUp: Tensor, offsetsE: Tensor) -> Tensor {
+    switch product {
+    case .compute: gateUp.swiGLU().groupedLinear(weight: value, offsets: offsetsE)
+    case .float8(let products):
+      gateUp.float8SwiGLULinear(
         weight: value, quantized: quantized, offsets: offsetsE, products: products)
     }
   }

@@ -19,9 +19,25 @@ public final class RMSNorm: Module {
     x.rmsNorm(weight: weight.value, epsilon: epsilon)
   }
 
-  /// The sum of `x` and `residual`, and what the norm makes of it, in one pass.
-  public func adding(_ residual: Tensor, to x: Tensor) -> (sum: Tensor, normalized: Tensor) {
-    x.addingThenRMSNorm(residual, weight: weight.value, epsilon: epsilon)
+  /// The normalised rows, for layers with such products: where those are of float8, the rows are quantised
+  /// in the same pass, once for all of them.
+  public func callAsFunction(_ x: Tensor, for product: Parameter.Product) -> LinearInput {
+    guard case .float8 = product else { return LinearInput(self(x)) }
+    let made = x.quantizedRMSNorm(weight: weight.value, epsilon: epsilon)
+    return LinearInput(made.normalized, quantized: made.quantized)
+  }
+
+  /// The sum of `x` and `residual`, and what the norm makes of it for layers with such products, in one
+  /// pass.
+  public func adding(
+    _ residual: Tensor, to x: Tensor, for product: Parameter.Product = .compute
+  ) -> (sum: Tensor, normalized: LinearInput) {
+    guard case .float8 = product else {
+      let made = x.addingThenRMSNorm(residual, weight: weight.value, epsilon: epsilon)
+      return (made.sum, LinearInput(made.normalized))
+    }
+    let made = x.quantizedRMSNorm(adding: residual, weight: weight.value, epsilon: epsilon)
+    return (made.sum, LinearInput(made.normalized, quantized: made.quantized))
   }
 
   /// Normalises the heads of `x`, `[T, heads, size]`, then rotates them, in one pass.

@@ -40,6 +40,34 @@ void add_quantization(std::vector<Measurement> &list) {
                     Routing r(device);
                     return [=] { columns(x, r.offsets); };
                   }});
+  // SwiGLU's are beside swiglu and fp8_quantize_rows of half the width, the norm's beside rms_norm and fp8_quantize_rows.
+  constexpr double kGateUp = 5.0 * kRows * kExpertWidth, kNorm = 5.0 * kTokens * kHidden;
+  list.push_back({"fp8_swiglu_rows", shape({kRows, 2 * kExpertWidth}), kGateUp, 0, [](at::Device device) {
+                    auto x = normal({kRows, 2 * kExpertWidth}, device);
+                    return [=] { call<Fp8Pair(T)>("xtuner::fp8_swiglu_rows", x); };
+                  }});
+  list.push_back({"fp8_swiglu_columns", shape({kExperts, kRows, 2 * kExpertWidth}), kGateUp, 0, [](at::Device device) {
+                    auto x = normal({kRows, 2 * kExpertWidth}, device);
+                    Routing r(device);
+                    return [=] {
+                      call<Fp8Pair(T, const Optional &)>("xtuner::fp8_swiglu_columns", x, Optional(r.offsets));
+                    };
+                  }});
+  list.push_back({"fp8_rms_norm", shape({kTokens, kHidden}), kNorm, 0, [](at::Device device) {
+                    auto x = normal({kTokens, kHidden}, device), w = normal({kHidden}, device);
+                    return [=] {
+                      call<std::tuple<Tensor, Tensor, Tensor, Tensor>(T, T, double)>("xtuner::fp8_rms_norm", x, w,
+                                                                                     1e-6);
+                    };
+                  }});
+  // Two reads and two writes of bfloat16, one of float8.
+  list.push_back({"fp8_add_rms_norm", shape({kTokens, kHidden}), 9.0 * kTokens * kHidden, 0, [](at::Device device) {
+                    auto x = normal({kTokens, kHidden}, device), w = normal({kHidden}, device);
+                    return [=] {
+                      call<std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>(T, T, T, double)>(
+                          "xtuner::fp8_add_rms_norm", x, x, w, 1e-6);
+                    };
+                  }});
   list.push_back({"fp8_dequantize", shape({kRows, kHidden}), kWide, 0, [](at::Device device) {
                     auto [values, scales] = rows(normal({kRows, kHidden}, device));
                     return [=, values = values, scales = scales] {

@@ -3,6 +3,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "../../Sources/CTorch/operators/dispatch.h"
@@ -85,6 +86,47 @@ void check_quantization(at::ScalarType type) {
                    bits_of(xtuner::reference::fp8_dequantize(std::get<0>(theirs), std::get<1>(theirs), xtuner::kFp8Tile,
                                                              type))),
          "fp8_dequantize of " + whole);
+}
+
+/// Operators that quantise what they make: the bits of the two operators that they stand for.
+void check_fused(at::ScalarType type) {
+  auto gate_up = awkward(random({rows(), 2 * columns()}, type));
+  auto name = text("fp8 of swiglu ", gate_up.sizes(), " ", type);
+  using Quantize = Pair(const Tensor &);
+  using Columns = Pair(const Tensor &, const OptionalTensor &);
+  auto y = xtuner::call<Tensor(const Tensor &)>("xtuner::swiglu", there(gate_up));
+  expect_same("rows of " + name, xtuner::call<Quantize>("xtuner::fp8_swiglu_rows", there(gate_up)),
+              xtuner::reference::fp8_quantize_rows(y.cpu()));
+  std::vector<int64_t> ends = {between(0, gate_up.size(0)), gate_up.size(0), gate_up.size(0)};
+  std::sort(ends.begin(), ends.end());
+  for (const auto &offsets : {OptionalTensor(), OptionalTensor(at::tensor(ends, at::kLong))}) {
+    auto offsets_there = offsets ? OptionalTensor(there(*offsets)) : std::nullopt;
+    expect_same(text("columns of ", name, offsets ? " in groups" : ""),
+                xtuner::call<Columns>("xtuner::fp8_swiglu_columns", there(gate_up), offsets_there),
+                xtuner::reference::fp8_quantize_columns(y.cpu(), offsets));
+  }
+  auto x = random({rows(), columns()}, type), residual = random(x.sizes(), type), weight = random({x.size(1)}, type);
+  auto [alone, scale, values, scales] =
+      xtuner::call<std::tuple<Tensor, Tensor, Tensor, Tensor>(const Tensor &, const Tensor &, double)>(
+          "xtuner::fp8_rms_norm", there(x), there(weight), 1e-6);
+  auto [plain, plain_scale] =
+      xtuner::call<Pair(const Tensor &, const Tensor &, double)>("xtuner::rms_norm", there(x), there(weight), 1e-6);
+  auto of_norm = text("fp8 of a norm of ", x.sizes(), " ", type);
+  expect_close(of_norm, alone, plain.cpu());
+  expect_close(of_norm + " scale", scale, plain_scale.cpu(), at::kFloat);
+  expect_same(of_norm, {values, scales}, xtuner::reference::fp8_quantize_rows(alone.cpu()));
+  auto [sum, added, add_scale, add_values, add_scales] =
+      xtuner::call<std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>(const Tensor &, const Tensor &, const Tensor &,
+                                                                      double)>("xtuner::fp8_add_rms_norm", there(x),
+                                                                               there(residual), there(weight), 1e-6);
+  auto [plain_sum, plain_added, plain_add_scale] =
+      xtuner::call<std::tuple<Tensor, Tensor, Tensor>(const Tensor &, const Tensor &, const Tensor &, double)>(
+          "xtuner::add_rms_norm", there(x), there(residual), there(weight), 1e-6);
+  expect(at::equal(sum.cpu(), plain_sum.cpu()), of_norm + " with an addition, sum");
+  expect_close(of_norm + " with an addition", added, plain_added.cpu());
+  expect_close(of_norm + " with an addition, scale", add_scale, plain_add_scale.cpu(), at::kFloat);
+  expect_same(of_norm + " with an addition", {add_values, add_scales},
+              xtuner::reference::fp8_quantize_rows(added.cpu()));
 }
 
 using Product = Tensor(const Tensor &, const Tensor &, const Tensor &, const Tensor &, const OptionalTensor &, bool);
@@ -171,6 +213,8 @@ void check_fp8() {
   for (int round = 0; round < 40; ++round) {
     check_quantization(at::kBFloat16);
     check_quantization(at::kFloat);
+    check_fused(at::kBFloat16);
+    check_fused(at::kFloat);
     check_groups();
   }
 }

@@ -140,6 +140,8 @@ import Torch
     #expect(x.quantizedInBlocks().dequantized().floats()[place].isNaN)
     let columns = x.quantizedInColumns()
     #expect(columns.dequantized().floats()[place * columns.values.size(1)].isNaN)
+    // What fills up a tile is its zeros times the same scale, on every device.
+    expectSame(columns, x.quantizedInColumns(implementation: .reference), "columns")
   }
 
   @Test func doesNotDependOnThreads() {

@@ -249,6 +249,16 @@ CTStatus ct_fp8_quantize_blocks(ct_tensor *x, bool reference, ct_tensor *_Nullab
 /// the last group.
 CTStatus ct_fp8_quantize_columns(ct_tensor *x, ct_tensor *_Nullable offsets, bool reference,
                                  ct_tensor *_Nullable *_Nonnull out_values, ct_tensor *_Nullable *_Nonnull out_scales);
+/// The two of silu(gate) * up, rounded to the elements' type. gate_up: [R, 2 K].
+CTStatus ct_fp8_swiglu_rows(ct_tensor *gate_up, bool reference, ct_tensor *_Nullable *_Nonnull out_values,
+                            ct_tensor *_Nullable *_Nonnull out_scales);
+CTStatus ct_fp8_swiglu_columns(ct_tensor *gate_up, ct_tensor *_Nullable offsets, bool reference,
+                               ct_tensor *_Nullable *_Nonnull out_values, ct_tensor *_Nullable *_Nonnull out_scales);
+/// ct_rms_norm, or with a residual ct_add_rms_norm, whose result is quantised in rows too. x: [R, K]; the sum is x where
+/// there is no residual.
+CTStatus ct_fp8_rms_norm(ct_tensor *x, ct_tensor *_Nullable residual, ct_tensor *weight, double epsilon, bool reference,
+                         ct_tensor *_Nullable *_Nonnull out_sum, ct_tensor *_Nullable *_Nonnull out,
+                         ct_tensor *_Nullable *_Nonnull out_values, ct_tensor *_Nullable *_Nonnull out_scales);
 /// values times their scales. tile_rows: 1 for rows and columns, 128 for blocks; dtype: bf16 or f32.
 CTStatus ct_fp8_dequantize(ct_tensor *values, ct_tensor *scales, int64_t tile_rows, int32_t dtype, bool reference,
                            ct_tensor *_Nullable *_Nonnull out);
@@ -263,9 +273,15 @@ CTStatus ct_fp8_weight_gradient(ct_tensor *grad, ct_tensor *grad_scales, ct_tens
                                 ct_tensor *_Nullable offsets, int32_t dtype, bool native, bool reference,
                                 ct_tensor *_Nullable *_Nonnull out);
 /// As ct_linear and ct_grouped_linear on bf16, with all products, those of gradients too, of quantised operands. With
-/// values and scales, the weight in blocks, elements of the weight are not read; it may be without memory.
+/// values and scales, the weight in blocks, elements of the weight are not read; it may be without memory. x_values and
+/// x_scales are x in rows, where that has been made already.
 CTStatus ct_fp8_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *_Nullable bias, ct_tensor *_Nullable values,
-                       ct_tensor *_Nullable scales, bool native, ct_tensor *_Nullable *_Nonnull out);
+                       ct_tensor *_Nullable scales, ct_tensor *_Nullable x_values, ct_tensor *_Nullable x_scales,
+                       bool native, ct_tensor *_Nullable *_Nonnull out);
+/// The same of silu(gate) * up, which is neither written nor kept. gate_up: [R, 2 K]; with offsets a product of groups.
+CTStatus ct_fp8_swiglu_linear(ct_tensor *gate_up, ct_tensor *weight, ct_tensor *_Nullable bias,
+                              ct_tensor *_Nullable offsets, ct_tensor *_Nullable values, ct_tensor *_Nullable scales,
+                              bool native, ct_tensor *_Nullable *_Nonnull out);
 CTStatus ct_fp8_grouped_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *offsets, ct_tensor *_Nullable values,
                                ct_tensor *_Nullable scales, bool native, ct_tensor *_Nullable *_Nonnull out);
 /// Of elements start ..< start + n, x: [n], of matrices [groups, rows, width]: the largest magnitude in each block of

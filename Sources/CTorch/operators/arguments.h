@@ -70,6 +70,24 @@ inline void check_fp8_source(const at::Tensor &x, bool may_be_grouped, const cha
               ": takes float32 and bfloat16, got ", x.scalar_type());
 }
 
+/// Rows [gate, up] of a SwiGLU whose result is quantised.
+inline void check_fp8_gate_up(const at::Tensor &gate_up, const char *what) {
+  check_fp8_source(gate_up, false, what);
+  TORCH_CHECK(gate_up.size(1) % 2 == 0, what, ": expected [rows, 2 x width], got ", gate_up.sizes());
+}
+
+inline void check_fp8_norm(const at::Tensor &x, const std::optional<at::Tensor> &residual, const at::Tensor &weight,
+                           const char *what) {
+  check_fp8_source(x, false, what);
+  TORCH_CHECK(
+      x.is_contiguous() && weight.dim() == 1 && weight.size(0) == x.size(1) && weight.scalar_type() == x.scalar_type(),
+      what, ": needs contiguous rows and a weight of their width and type, got ", x.scalar_type(), x.sizes(), " and ",
+      weight.scalar_type(), weight.sizes());
+  TORCH_CHECK(!residual || (residual->sizes() == x.sizes() && residual->scalar_type() == x.scalar_type() &&
+                            residual->is_contiguous()),
+              what, ": residual ", residual->scalar_type(), residual->sizes(), " for ", x.scalar_type(), x.sizes());
+}
+
 inline void check_fp8_offsets(const at::Tensor &offsets, const char *what) {
   TORCH_CHECK(offsets.scalar_type() == at::kLong && offsets.is_contiguous() && offsets.dim() == 1, what,
               ": offsets must be contiguous int64, got ", offsets.scalar_type(), offsets.sizes());

@@ -1,14 +1,10 @@
 // CPU kernels of the quantisation to float8_e4m3fn.
+#include "cpu_fp8.h"
+
 #include <ATen/ops/empty.h>
-#include <c10/util/Float8_e4m3fn.h>
 #include <torch/library.h>
 
 #include <array>
-#include <vector>
-
-#include "arguments.h"
-#include "fp8.h"
-#include "parallel.h"
 
 #define XTUNER_KERNELS "kernels_fp8.h"
 #include "each_instruction_set.h"
@@ -17,25 +13,6 @@ namespace xtuner::cpu {
 namespace {
 
 using at::Tensor;
-
-constexpr int64_t kElementGrain = 16384;
-int64_t grain(int64_t elements) { return std::max<int64_t>(1, kElementGrain / std::max<int64_t>(elements, 1)); }
-
-uint8_t *bytes_of(Tensor &values) { return reinterpret_cast<uint8_t *>(values.mutable_data_ptr<c10::Float8_e4m3fn>()); }
-
-/// Calls `body` with a null pointer of the tensor's element type, float32 or bfloat16.
-template <typename Body>
-void with_element(const Tensor &x, Body &&body) {
-  if (x.scalar_type() == at::kFloat)
-    body(static_cast<const float *>(nullptr));
-  else
-    body(static_cast<const c10::BFloat16 *>(nullptr));
-}
-
-/// [columns of tiles, rows of tiles] in memory, seen as [..., rows of tiles, columns of tiles].
-Tensor scales_by_tile(int64_t rows, int64_t tiles, const Tensor &x) {
-  return at::empty({tiles, rows}, x.options().dtype(at::kFloat)).t();
-}
 
 Fp8Pair quantize_rows(const Tensor &x) {
   check_fp8_source(x, false, "fp8_quantize_rows");
@@ -82,50 +59,19 @@ Fp8Pair quantize_blocks(const Tensor &x) {
   return {values, scales};
 }
 
-/// At most 128 rows of one group, and where their tile starts in a column.
-struct RowTile {
-  int64_t row, count, place;
-};
-
-std::vector<RowTile> row_tiles(const std::optional<Tensor> &offsets, int64_t rows) {
-  std::vector<int64_t> ends = {rows};
-  if (offsets) {
-    check_fp8_offsets(*offsets, "fp8_quantize_columns");
-    ends.assign(offsets->const_data_ptr<int64_t>(), offsets->const_data_ptr<int64_t>() + offsets->numel());
-  }
-  std::vector<RowTile> tiles;
-  int64_t row = 0, place = 0;
-  for (auto end : ends) {
-    TORCH_CHECK(end >= row, "fp8_quantize_columns: offsets fall from ", row, " to ", end);
-    for (; row < end; place += kFp8Tile) {
-      int64_t count = std::min(kFp8Tile, end - row);
-      tiles.push_back({row, count, place});
-      row += count;
-    }
-  }
-  TORCH_CHECK(row == rows, "fp8_quantize_columns: offsets end at ", row, ", not at the ", rows, " rows");
-  return tiles;
-}
-
 Fp8Pair quantize_columns(const Tensor &x, const std::optional<Tensor> &offsets) {
   check_fp8_source(x, false, "fp8_quantize_columns");
   auto from = x.contiguous();
   int64_t rows = x.size(0), width = x.size(1);
-  auto tiles = row_tiles(offsets, rows);
-  int64_t padded = fp8_padded_rows(rows, offsets ? offsets->numel() : 1);
-  int64_t used = static_cast<int64_t>(tiles.size()) * kFp8Tile;
-  auto values = at::empty({width, padded}, x.options().dtype(at::kFloat8_e4m3fn));
-  auto scales = scales_by_tile(width, padded / kFp8Tile, x);
-  if (used < padded) {
-    values.slice(1, used).view(at::kByte).zero_();
-    scales.slice(1, used / kFp8Tile).fill_(1);
-  }
+  auto tiles = row_tiles(offsets, rows, "fp8_quantize_columns");
+  auto [values, scales] = columns_for(tiles, offsets, rows, width, x);
+  int64_t padded = values.size(1);
+  auto to = bytes_of(values);
+  auto to_scales = scales.mutable_data_ptr<float>();
   with_element(x, [&](auto *element) {
     using Element = std::remove_const_t<std::remove_pointer_t<decltype(element)>>;
     auto kernel = XTUNER_KERNEL(quantize_columns<Element>);
     auto xs = from.const_data_ptr<Element>();
-    auto to = bytes_of(values);
-    auto to_scales = scales.mutable_data_ptr<float>();
     parallel_for(static_cast<int64_t>(tiles.size()), grain(width * kFp8Tile), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i)
         kernel(xs + tiles[i].row * width, to + tiles[i].place, to_scales + tiles[i].place / kFp8Tile * width,

@@ -48,6 +48,36 @@ CTStatus ct_fp8_quantize_columns(ct_tensor *x, ct_tensor *offsets, bool referenc
   });
 }
 
+CTStatus ct_fp8_swiglu_rows(ct_tensor *gate_up, bool reference, ct_tensor **out_values, ct_tensor **out_scales) {
+  return guarded([&] {
+    take(reference ? xtuner::reference::fp8_swiglu_rows(gate_up->value)
+                   : xtuner::call<Pair(const Tensor &)>("xtuner::fp8_swiglu_rows", gate_up->value),
+         out_values, out_scales);
+  });
+}
+
+CTStatus ct_fp8_swiglu_columns(ct_tensor *gate_up, ct_tensor *offsets, bool reference, ct_tensor **out_values,
+                               ct_tensor **out_scales) {
+  return guarded([&] {
+    auto ends = to_optional_tensor(offsets);
+    take(reference ? xtuner::reference::fp8_swiglu_columns(gate_up->value, ends)
+                   : xtuner::call<Pair(const Tensor &, const OptionalTensor &)>("xtuner::fp8_swiglu_columns",
+                                                                                gate_up->value, ends),
+         out_values, out_scales);
+  });
+}
+
+CTStatus ct_fp8_rms_norm(ct_tensor *x, ct_tensor *residual, ct_tensor *weight, double epsilon, bool reference,
+                         ct_tensor **out_sum, ct_tensor **out, ct_tensor **out_values, ct_tensor **out_scales) {
+  return guarded([&] {
+    auto function = reference ? xtuner::reference::fp8_rms_norm : xtuner::fp8_rms_norm;
+    auto made = function(x->value, to_optional_tensor(residual), weight->value, epsilon);
+    *out_sum = new ct_tensor{made.sum};
+    *out = new ct_tensor{made.y};
+    take(made.rows, out_values, out_scales);
+  });
+}
+
 CTStatus ct_fp8_dequantize(ct_tensor *values, ct_tensor *scales, int64_t tile_rows, int32_t dtype, bool reference,
                            ct_tensor **out) {
   return guarded([&] {
@@ -93,10 +123,20 @@ CTStatus ct_fp8_weight_gradient(ct_tensor *grad, ct_tensor *grad_scales, ct_tens
 }
 
 CTStatus ct_fp8_linear(ct_tensor *x, ct_tensor *weight, ct_tensor *bias, ct_tensor *values, ct_tensor *scales,
-                       bool native, ct_tensor **out) {
+                       ct_tensor *x_values, ct_tensor *x_scales, bool native, ct_tensor **out) {
   return guarded([&] {
     *out = new ct_tensor{xtuner::fp8_linear(x->value, weight->value, to_optional_tensor(bias),
-                                            to_optional_pair(values, scales), native)};
+                                            to_optional_pair(values, scales), to_optional_pair(x_values, x_scales),
+                                            native)};
+  });
+}
+
+CTStatus ct_fp8_swiglu_linear(ct_tensor *gate_up, ct_tensor *weight, ct_tensor *bias, ct_tensor *offsets,
+                              ct_tensor *values, ct_tensor *scales, bool native, ct_tensor **out) {
+  return guarded([&] {
+    *out =
+        new ct_tensor{xtuner::fp8_swiglu_linear(gate_up->value, weight->value, to_optional_tensor(bias),
+                                                to_optional_tensor(offsets), to_optional_pair(values, scales), native)};
   });
 }
 

@@ -69,7 +69,7 @@ void quantize_bands(const Element *x, uint8_t *values, float *scales, int64_t ro
 }
 
 /// At most 128 rows of x [..., width] as a tile of each column: values[c * stride + r] and scales[c], zeros beyond
-/// the last row.
+/// the last row, which a NaN in the tile makes NaN too.
 template <typename Element>
 void quantize_columns(const Element *x, uint8_t *values, float *scales, int64_t rows, int64_t width, int64_t stride) {
   constexpr int64_t kColumns = 64;
@@ -94,7 +94,7 @@ void quantize_columns(const Element *x, uint8_t *values, float *scales, int64_t 
     for (int64_t c = 0; c < columns; ++c) {
       uint8_t *to = values + (first + c) * stride;
       for (int64_t r = 0; r < rows; ++r) to[r] = buffer[r * kColumns + c];
-      std::memset(to + rows, 0, size_t(kFp8Tile - rows));
+      std::memset(to + rows, scales[first + c] == scales[first + c] ? 0 : 0x7f, size_t(kFp8Tile - rows));
     }
   }
 }

@@ -56,6 +56,12 @@ TORCH_LIBRARY(xtuner, m) {
   m.def("fp8_quantize_rows(Tensor x) -> (Tensor, Tensor)");
   m.def("fp8_quantize_blocks(Tensor x) -> (Tensor, Tensor)");
   m.def("fp8_quantize_columns(Tensor x, Tensor? offsets) -> (Tensor, Tensor)");
+  m.def("fp8_swiglu_rows(Tensor gate_up) -> (Tensor, Tensor)");
+  m.def("fp8_swiglu_columns(Tensor gate_up, Tensor? offsets) -> (Tensor, Tensor)");
+  m.def("fp8_rms_norm(Tensor x, Tensor weight, float epsilon) -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "fp8_add_rms_norm(Tensor x, Tensor residual, Tensor weight, float epsilon) "
+      "-> (Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def("fp8_dequantize(Tensor values, Tensor scales, int tile_rows, ScalarType dtype) -> Tensor");
   m.def(
       "fp8_product(Tensor x, Tensor x_scales, Tensor weight, Tensor weight_scales, Tensor? bias, bool native) "

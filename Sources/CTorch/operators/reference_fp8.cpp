@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 
 #include "fp8.h"
+#include "operators.h"
 
 namespace xtuner::reference {
 namespace {
@@ -48,6 +49,22 @@ Fp8Pair fp8_quantize_columns(const Tensor &x, const std::optional<Tensor> &offse
     begin = end;
   }
   return quantize(padded.t(), 1);
+}
+
+Fp8Pair fp8_swiglu_rows(const Tensor &gate_up) { return fp8_quantize_rows(swiglu(gate_up)); }
+
+Fp8Pair fp8_swiglu_columns(const Tensor &gate_up, const std::optional<Tensor> &offsets) {
+  return fp8_quantize_columns(swiglu(gate_up), offsets);
+}
+
+Fp8Norm fp8_rms_norm(const Tensor &x, const std::optional<Tensor> &residual, const Tensor &weight, double epsilon) {
+  Fp8Norm made{x, Tensor(), {}};
+  if (residual)
+    std::tie(made.sum, made.y) = add_rms_norm(x, *residual, weight, epsilon);
+  else
+    made.y = rms_norm(x, weight, epsilon);
+  made.rows = fp8_quantize_rows(made.y.detach());
+  return made;
 }
 
 Tensor fp8_dequantize(const Tensor &values, const Tensor &scales, int64_t tile_rows, at::ScalarType dtype) {

@@ -43,6 +43,9 @@ __device__ float rounded(float x) {
   return widened(narrowed<T>(x));
 }
 
+/// silu(gate) * up.
+__device__ inline float gated(float gate, float up) { return gate / (expf(-gate) + 1.0f) * up; }
+
 /// Elements of `T` in 16 bytes.
 template <typename T>
 constexpr int kVector = 16 / sizeof(T);

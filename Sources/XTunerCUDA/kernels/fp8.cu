@@ -7,18 +7,14 @@
 namespace xtuner::cuda {
 namespace {
 
-template <typename T, bool kWhole>
-__global__ void rows_kernel(const T *x, uint8_t *values, float *scales, int64_t rows, int64_t width) {
+template <typename Source, bool kWhole>
+__global__ void rows_kernel(Source x, uint8_t *values, float *scales, int64_t rows, int64_t width) {
   const int64_t tile = blockIdx.x, column = tile * kTile + threadIdx.x * kChunk;
   for (int64_t first = blockIdx.y * int64_t(kPassRows); first < rows; first += gridDim.y * int64_t(kPassRows)) {
     const int64_t row = first + threadIdx.y, count = row < rows ? width - column : 0;
-    T chunk[kChunk];
-    load_chunk<kWhole>(x, row * width + column, count, chunk);
-    uint32_t largest = 0;
-    for (int i = 0; i < kChunk; ++i) largest = larger(largest, magnitude(chunk[i]));
-    for (int offset = kChunks / 2; offset > 0; offset /= 2)
-      largest = larger(largest, __shfl_xor_sync(kAllLanes, largest, offset));
-    const float scale = tile_scale(largest), inverse = 1.0f / scale;
+    typename Source::Element chunk[kChunk];
+    x.template load<kWhole>(row, column, count, chunk);
+    const float scale = tile_scale(largest_of_row(chunk)), inverse = 1.0f / scale;
     if (threadIdx.x == 0 && row < rows) scales[tile * rows + row] = scale;
     uint32_t words[4];
     quantize_chunk(chunk, words, [&](int) { return inverse; });
@@ -97,8 +93,8 @@ __device__ TileRows rows_of_tile(const int64_t *offsets, int64_t groups, int64_t
 }
 
 /// blockIdx: tile of columns, tile of rows. Tiles without rows get zeros.
-template <typename T, bool kWhole>
-__global__ void columns_kernel(const T *x, const int64_t *offsets, uint8_t *values, float *scales, int64_t rows,
+template <typename Source, bool kWhole>
+__global__ void columns_kernel(Source x, const int64_t *offsets, uint8_t *values, float *scales, int64_t rows,
                                int64_t width, int64_t padded, int64_t groups) {
   __shared__ TransposedTile tile;
   __shared__ uint32_t of_warps[kTileWarps][kTile];
@@ -106,12 +102,12 @@ __global__ void columns_kernel(const T *x, const int64_t *offsets, uint8_t *valu
   const TileRows part = rows_of_tile(offsets, groups, rows, static_cast<int>(blockIdx.y));
   const int64_t left = blockIdx.x * int64_t(kTile), column = left + threadIdx.x * kChunk;
   const int thread = threadIdx.y * kChunks + threadIdx.x, own = threadIdx.x * kChunk;
-  T chunks[kPasses][kChunk];
+  typename Source::Element chunks[kPasses][kChunk];
   uint32_t largest[kChunk] = {};
 #pragma unroll
   for (int pass = 0; pass < kPasses; ++pass) {
     const int row = pass * kPassRows + static_cast<int>(threadIdx.y);
-    load_chunk<kWhole>(x, (part.begin + row) * width + column, row < part.count ? width - column : 0, chunks[pass]);
+    x.template load<kWhole>(part.begin + row, column, row < part.count ? width - column : 0, chunks[pass]);
 #pragma unroll
     for (int i = 0; i < kChunk; ++i) largest[i] = larger(largest[i], magnitude(chunks[pass][i]));
   }
@@ -173,6 +169,13 @@ void with_fp8_type(Element element, bool is_whole, Body &&body) {
   element == Element::bfloat16 ? with(TypeOf<BFloat16>{}) : with(TypeOf<float>{});
 }
 
+/// Calls `body` with the matrix to be quantised, as a type of its own.
+template <typename T, typename Body>
+void with_source(Fp8Source source, const void *x, int64_t width, Body &&body) {
+  auto elements = static_cast<const T *>(x);
+  source == Fp8Source::swiglu ? body(GatedRows<T>{elements, width}) : body(PlainRows<T>{elements, width});
+}
+
 const dim3 kTileThreads(kChunks, kPassRows);
 /// Blocks along y at most; kernels over rows go on from there.
 unsigned row_blocks(int64_t rows) {
@@ -182,15 +185,17 @@ unsigned row_blocks(int64_t rows) {
 
 }  // namespace
 
-void fp8_quantize_rows(Element element, const void *x, uint8_t *values, float *scales, int64_t rows, int64_t width,
-                       cudaStream_t stream) {
+void fp8_quantize_rows(Element element, Fp8Source source, const void *x, uint8_t *values, float *scales, int64_t rows,
+                       int64_t width, cudaStream_t stream) {
   if (rows * width == 0) return;
   with_fp8_type(element, are_whole_vectors(address(x), address(values), width), [&](auto type, auto is_whole) {
     using T = typename decltype(type)::Type;
     constexpr bool kWhole = decltype(is_whole)::value;
     dim3 grid(blocks_for(width, kTile), row_blocks(rows));
-    XTUNER_LAUNCH(grid, kTileThreads, stream, rows_kernel<T, kWhole>)
-    (static_cast<const T *>(x), values, scales, rows, width);
+    with_source<T>(source, x, width, [&](auto matrix) {
+      XTUNER_LAUNCH(grid, kTileThreads, stream, rows_kernel<decltype(matrix), kWhole>)
+      (matrix, values, scales, rows, width);
+    });
   });
 }
 
@@ -206,15 +211,18 @@ void fp8_quantize_blocks(Element element, const void *x, uint8_t *values, float 
   });
 }
 
-void fp8_quantize_columns(Element element, const void *x, const int64_t *offsets, uint8_t *values, float *scales,
-                          int64_t rows, int64_t width, int64_t padded, int64_t groups, cudaStream_t stream) {
+void fp8_quantize_columns(Element element, Fp8Source source, const void *x, const int64_t *offsets, uint8_t *values,
+                          float *scales, int64_t rows, int64_t width, int64_t padded, int64_t groups,
+                          cudaStream_t stream) {
   if (width * padded == 0) return;
   with_fp8_type(element, are_whole_vectors(address(x), width), [&](auto type, auto is_whole) {
     using T = typename decltype(type)::Type;
     constexpr bool kWhole = decltype(is_whole)::value;
     dim3 grid(blocks_for(width, kTile), blocks_for(padded, kTile));
-    XTUNER_LAUNCH(grid, kTileThreads, stream, columns_kernel<T, kWhole>)
-    (static_cast<const T *>(x), offsets, values, scales, rows, width, padded, groups);
+    with_source<T>(source, x, width, [&](auto matrix) {
+      XTUNER_LAUNCH(grid, kTileThreads, stream, columns_kernel<decltype(matrix), kWhole>)
+      (matrix, offsets, values, scales, rows, width, padded, groups);
+    });
   });
 }
 

@@ -26,6 +26,35 @@ __device__ void load_chunk(const T *x, int64_t place, int64_t count, T (&out)[kC
   }
 }
 
+/// A matrix as it lies in memory.
+template <typename T>
+struct PlainRows {
+  using Element = T;
+  const T *x;
+  int64_t width;
+  /// `count` of 16 neighbours, zeros beyond.
+  template <bool kWhole>
+  __device__ void load(int64_t row, int64_t column, int64_t count, T (&out)[kChunk]) const {
+    load_chunk<kWhole>(x, row * width + column, count, out);
+  }
+};
+
+/// silu(gate) * up of rows [gate, up], rounded as if it had been written.
+template <typename T>
+struct GatedRows {
+  using Element = T;
+  const T *gate_up;
+  int64_t width;
+  template <bool kWhole>
+  __device__ void load(int64_t row, int64_t column, int64_t count, T (&out)[kChunk]) const {
+    T up[kChunk];
+    load_chunk<kWhole>(gate_up, row * 2 * width + column, count, out);
+    load_chunk<kWhole>(gate_up, row * 2 * width + width + column, count, up);
+#pragma unroll
+    for (int i = 0; i < kChunk; ++i) out[i] = narrowed<T>(gated(widened(out[i]), widened(up[i])));
+  }
+};
+
 template <bool kWhole>
 __device__ void store_bytes(uint8_t *p, const uint32_t (&words)[4], int64_t count) {
   if constexpr (kWhole) {
@@ -43,6 +72,16 @@ __device__ uint32_t magnitude(T x) {
 }
 
 __device__ inline uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
+
+/// The largest magnitude of the row's tile that eight neighbouring lanes have 16 elements each of.
+template <typename T>
+__device__ uint32_t largest_of_row(const T (&chunk)[kChunk]) {
+  uint32_t largest = 0;
+  for (int i = 0; i < kChunk; ++i) largest = larger(largest, magnitude(chunk[i]));
+  for (int offset = kChunks / 2; offset > 0; offset /= 2)
+    largest = larger(largest, __shfl_xor_sync(kAllLanes, largest, offset));
+  return largest;
+}
 
 /// The scale of a tile whose largest magnitude has these bits.
 __device__ inline float tile_scale(uint32_t largest) {

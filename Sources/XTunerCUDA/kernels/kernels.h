@@ -13,6 +13,10 @@ namespace xtuner::cuda {
 /// y = weight * x / rms(x) for each row. With a residual, `sum` = x + residual is what is normalised.
 void rms_norm(Element element, const void *x, const void *residual, const void *weight, void *sum, void *y,
               float *scales, int64_t rows, int64_t width, float epsilon, cudaStream_t stream);
+/// The same, and y quantised in rows as by fp8_quantize_rows. Elements are bfloat16 or float32.
+void rms_norm_fp8(Element element, const void *x, const void *residual, const void *weight, void *sum, void *y,
+                  float *scales, uint8_t *values, float *tile_scales, int64_t rows, int64_t width, float epsilon,
+                  cudaStream_t stream);
 /// The largest width that rms_norm_backward takes, by whether rows are whole vectors of 16 bytes.
 int64_t widest_norm(bool has_whole_vectors, int64_t element_size);
 /// Gradients of x, plus `direct` unless it is null, and of the weight. `partial` has kSumBlocks x width floats.
@@ -100,16 +104,19 @@ struct Matrices {
 };
 /// Blocks along y and z of a launch.
 constexpr int64_t kMostBlocksY = 65535;
+/// What is quantised: rows of x, or silu(gate) * up of rows [gate, up], rounded to the element.
+enum class Fp8Source { rows, swiglu };
 /// scales[tile * rows + row].
-void fp8_quantize_rows(Element element, const void *x, uint8_t *values, float *scales, int64_t rows, int64_t width,
-                       cudaStream_t stream);
+void fp8_quantize_rows(Element element, Fp8Source source, const void *x, uint8_t *values, float *scales, int64_t rows,
+                       int64_t width, cudaStream_t stream);
 /// scales[(matrix * bands + band) * tiles + tile]; at most kMostBlocksY matrices and bands of 128 rows.
 void fp8_quantize_blocks(Element element, const void *x, uint8_t *values, float *scales, Matrices shape,
                          cudaStream_t stream);
 /// values[column * padded + place] and scales[place / 128 * width + column]. `offsets` are the ends of the groups, or
 /// null for one group. At most kMostBlocksY tiles of 128 rows.
-void fp8_quantize_columns(Element element, const void *x, const int64_t *offsets, uint8_t *values, float *scales,
-                          int64_t rows, int64_t width, int64_t padded, int64_t groups, cudaStream_t stream);
+void fp8_quantize_columns(Element element, Fp8Source source, const void *x, const int64_t *offsets, uint8_t *values,
+                          float *scales, int64_t rows, int64_t width, int64_t padded, int64_t groups,
+                          cudaStream_t stream);
 /// The scale of (matrix, row, column) is scales[matrix * .matrix + row / .height * .band + column / 128 * .tile].
 struct ScaleSteps {
   int64_t height, matrix, band, tile;

@@ -1,21 +1,17 @@
 // Root-mean-square normalisation of rows, alone or after an addition. One block a row; a row is read twice, the second
 // time from the cache.
-#include "elements.cuh"
+#include "fp8.cuh"
 #include "kernels.h"
 #include "reduce.cuh"
 
 namespace xtuner::cuda {
 namespace {
 
+/// 1 / rms of a row for all threads of the block. With kAdds `sum` is written, x + residual, and is what is measured.
 template <typename T, int N, bool kAdds>
-__global__ void norm_kernel(const T *x, const T *residual, const T *weight, T *sum, T *y, float *scales, int64_t width,
-                            float epsilon) {
-  int64_t row = blockIdx.x;
-  x += row * width, y += row * width;
-  if constexpr (kAdds) residual += row * width, sum += row * width;
-  const int64_t first = threadIdx.x * N, step = blockDim.x * N;
+__device__ float row_scale(const T *x, const T *residual, T *sum, int64_t width, float epsilon) {
   float squares = 0;
-  for (int64_t i = first; i < width; i += step) {
+  for (int64_t i = threadIdx.x * N; i < width; i += blockDim.x * N) {
     float v[N];
     load<N>(x + i, v);
     if constexpr (kAdds) {
@@ -26,16 +22,65 @@ __global__ void norm_kernel(const T *x, const T *residual, const T *weight, T *s
     }
     for (int j = 0; j < N; ++j) squares += v[j] * v[j];
   }
-  float scale = 1.0f / sqrtf(block_sum(squares) / static_cast<float>(width) + epsilon);
+  return 1.0f / sqrtf(block_sum(squares) / static_cast<float>(width) + epsilon);
+}
+
+/// The product is in the storage type, as in the published models.
+template <typename T>
+__device__ float normalized(float v, float scale, float weight) {
+  return weight * rounded<T>(v * scale);
+}
+
+template <typename T, int N, bool kAdds>
+__global__ void norm_kernel(const T *x, const T *residual, const T *weight, T *sum, T *y, float *scales, int64_t width,
+                            float epsilon) {
+  int64_t row = blockIdx.x;
+  x += row * width, y += row * width;
+  if constexpr (kAdds) residual += row * width, sum += row * width;
+  const float scale = row_scale<T, N, kAdds>(x, residual, sum, width, epsilon);
   if (threadIdx.x == 0) scales[row] = scale;
   const T *from = kAdds ? sum : x;
-  for (int64_t i = first; i < width; i += step) {
+  for (int64_t i = threadIdx.x * N; i < width; i += blockDim.x * N) {
     float v[N], w[N];
     load<N>(from + i, v);
     load<N>(weight + i, w);
-    // The product is in the storage type, as in the published models.
-    for (int j = 0; j < N; ++j) v[j] = w[j] * rounded<T>(v[j] * scale);
+    for (int j = 0; j < N; ++j) v[j] = normalized<T>(v[j], scale, w[j]);
     store<N>(y + i, v);
+  }
+}
+
+/// As norm_kernel, and the row's tiles as float8: eight neighbouring lanes have one, 16 elements each. They read what
+/// other threads may have added.
+template <typename T, bool kWhole, bool kAdds>
+__global__ void norm_fp8_kernel(const T *x, const T *residual, const T *weight, T *sum, T *y, float *scales,
+                                uint8_t *values, float *tile_scales, int64_t width, float epsilon) {
+  int64_t row = blockIdx.x;
+  x += row * width, y += row * width, values += row * width;
+  if constexpr (kAdds) residual += row * width, sum += row * width;
+  const float scale = row_scale < T, kWhole ? kVector<T> : 1, kAdds > (x, residual, sum, width, epsilon);
+  if (threadIdx.x == 0) scales[row] = scale;
+  const T *from = kAdds ? sum : x;
+  for (int64_t first = 0; first < width; first += blockDim.x * kChunk) {
+    const int64_t column = first + threadIdx.x * kChunk, count = width - column;
+    T chunk[kChunk], w[kChunk];
+    load_chunk<kWhole>(from, column, count, chunk);
+    load_chunk<kWhole>(weight, column, count, w);
+    float v[kChunk];
+    for (int i = 0; i < kChunk; ++i) {
+      v[i] = normalized<T>(widened(chunk[i]), scale, widened(w[i]));
+      chunk[i] = narrowed<T>(v[i]);
+    }
+    if constexpr (kWhole) {
+      if (count > 0) store<kChunk>(y + column, v);
+    } else {
+      for (int i = 0; i < kChunk; ++i)
+        if (i < count) y[column + i] = chunk[i];
+    }
+    const float tile = tile_scale(largest_of_row(chunk)), inverse = 1.0f / tile;
+    if (threadIdx.x % kChunks == 0 && count > 0) tile_scales[column / kTile * gridDim.x + row] = tile;
+    uint32_t words[4];
+    quantize_chunk(chunk, words, [&](int) { return inverse; });
+    store_bytes<kWhole>(values + column, words, count);
   }
 }
 
@@ -127,6 +172,27 @@ void rms_norm(Element element, const void *x, const void *residual, const void *
     else
       is_whole ? run(norm_kernel<T, kVector<T>, false>, kVector<T>) : run(norm_kernel<T, 1, false>, 1);
   });
+}
+
+void rms_norm_fp8(Element element, const void *x, const void *residual, const void *weight, void *sum, void *y,
+                  float *scales, uint8_t *values, float *tile_scales, int64_t rows, int64_t width, float epsilon,
+                  cudaStream_t stream) {
+  if (rows == 0 || width == 0) return;
+  auto launch = [&](auto type) {
+    using T = typename decltype(type)::Type;
+    auto run = [&](auto kernel, int64_t n) {
+      XTUNER_LAUNCH(static_cast<unsigned>(rows), threads_for((width + n - 1) / n, kThreads), stream, kernel)
+      (static_cast<const T *>(x), static_cast<const T *>(residual), static_cast<const T *>(weight),
+       static_cast<T *>(sum), static_cast<T *>(y), scales, values, tile_scales, width, epsilon);
+    };
+    bool is_whole = are_whole_vectors(address(x), address(residual), address(weight), address(sum), address(y),
+                                      address(values), width);
+    if (residual != nullptr)
+      is_whole ? run(norm_fp8_kernel<T, true, true>, kVector<T>) : run(norm_fp8_kernel<T, false, true>, 1);
+    else
+      is_whole ? run(norm_fp8_kernel<T, true, false>, kVector<T>) : run(norm_fp8_kernel<T, false, false>, 1);
+  };
+  element == Element::bfloat16 ? launch(TypeOf<BFloat16>{}) : launch(TypeOf<float>{});
 }
 
 int64_t widest_norm(bool has_whole_vectors, int64_t element_size) {

@@ -14,7 +14,7 @@ __global__ void swiglu_kernel(const T *gate_up, T *y, int64_t rows, int64_t widt
     float g[N], u[N];
     load<N>(gate + i, g);
     load<N>(up + i, u);
-    for (int j = 0; j < N; ++j) g[j] = g[j] / (expf(-g[j]) + 1.0f) * u[j];
+    for (int j = 0; j < N; ++j) g[j] = gated(g[j], u[j]);
     store<N>(y + row * width + i, g);
   }
 }

@@ -1,4 +1,4 @@
-// Quantisation to float8_e4m3fn and back.
+// Quantisation to float8_e4m3fn, of rows or of SwiGLU's, and back.
 #include "../../CTorch/operators/fp8.h"
 
 #include <ATen/ops/empty_strided.h>
@@ -25,16 +25,27 @@ void check_tile_count(int64_t count, const char *what) {
               " rows are more than ", cuda::kMostBlocksY);
 }
 
-Fp8Pair quantize_rows(const Tensor &x) {
-  check_fp8_source(x, false, "fp8_quantize_rows");
+/// The width of what is quantised: of rows [gate, up] half of theirs.
+int64_t width_of(cuda::Fp8Source source, const Tensor &x, const char *what) {
+  if (source == cuda::Fp8Source::rows) {
+    check_fp8_source(x, false, what);
+    return x.size(1);
+  }
+  check_fp8_gate_up(x, what);
+  return x.size(1) / 2;
+}
+
+Fp8Pair in_rows(cuda::Fp8Source source, const Tensor &x, const char *what) {
+  int64_t width = width_of(source, x, what), rows = x.size(0);
   OnDevice stream(x);
   auto from = x.contiguous();
-  int64_t rows = x.size(0), width = x.size(1);
-  auto values = values_like(x, x.sizes()), scales = scales_by_tile(x, rows, fp8_tiles(width));
-  cuda::fp8_quantize_rows(element_of(x, "fp8_quantize_rows"), from.const_data_ptr(), mutable_bytes_of(values),
+  auto values = values_like(x, {rows, width}), scales = scales_by_tile(x, rows, fp8_tiles(width));
+  cuda::fp8_quantize_rows(element_of(x, what), source, from.const_data_ptr(), mutable_bytes_of(values),
                           scales.mutable_data_ptr<float>(), rows, width, stream);
   return {values, scales};
 }
+Fp8Pair quantize_rows(const Tensor &x) { return in_rows(cuda::Fp8Source::rows, x, "fp8_quantize_rows"); }
+Fp8Pair swiglu_rows(const Tensor &gate_up) { return in_rows(cuda::Fp8Source::swiglu, gate_up, "fp8_swiglu_rows"); }
 
 Fp8Pair quantize_blocks(const Tensor &x) {
   check_fp8_source(x, true, "fp8_quantize_blocks");
@@ -53,22 +64,26 @@ Fp8Pair quantize_blocks(const Tensor &x) {
 }
 
 /// The kernel stops where offsets do not rise to the number of rows.
-Fp8Pair quantize_columns(const Tensor &x, const std::optional<Tensor> &offsets) {
-  constexpr auto what = "fp8_quantize_columns";
-  check_fp8_source(x, false, what);
+Fp8Pair in_columns(cuda::Fp8Source source, const Tensor &x, const std::optional<Tensor> &offsets, const char *what) {
+  int64_t width = width_of(source, x, what), rows = x.size(0), groups = offsets ? offsets->numel() : 1;
   if (offsets) check_fp8_offsets(*offsets, what);
   check_devices(what, x, offsets);
   OnDevice stream(x);
   auto from = x.contiguous();
-  int64_t rows = x.size(0), width = x.size(1), groups = offsets ? offsets->numel() : 1;
   check_row_count(rows, what);
   int64_t padded = fp8_padded_rows(rows, groups);
   check_tile_count(padded / kFp8Tile, what);
   auto values = values_like(x, {width, padded}), scales = scales_by_tile(x, width, padded / kFp8Tile);
-  cuda::fp8_quantize_columns(element_of(x, what), from.const_data_ptr(),
+  cuda::fp8_quantize_columns(element_of(x, what), source, from.const_data_ptr(),
                              offsets ? offsets->const_data_ptr<int64_t>() : nullptr, mutable_bytes_of(values),
                              scales.mutable_data_ptr<float>(), rows, width, padded, groups, stream);
   return {values, scales};
+}
+Fp8Pair quantize_columns(const Tensor &x, const std::optional<Tensor> &offsets) {
+  return in_columns(cuda::Fp8Source::rows, x, offsets, "fp8_quantize_columns");
+}
+Fp8Pair swiglu_columns(const Tensor &gate_up, const std::optional<Tensor> &offsets) {
+  return in_columns(cuda::Fp8Source::swiglu, gate_up, offsets, "fp8_swiglu_columns");
 }
 
 Tensor dequantize(const Tensor &values, const Tensor &scales, int64_t tile_rows, at::ScalarType dtype) {
@@ -93,5 +108,7 @@ TORCH_LIBRARY_IMPL(xtuner, XTUNER_DEVICE_KEY, m) {
   m.impl("fp8_quantize_rows", quantize_rows);
   m.impl("fp8_quantize_blocks", quantize_blocks);
   m.impl("fp8_quantize_columns", quantize_columns);
+  m.impl("fp8_swiglu_rows", swiglu_rows);
+  m.impl("fp8_swiglu_columns", swiglu_columns);
   m.impl("fp8_dequantize", dequantize);
 }

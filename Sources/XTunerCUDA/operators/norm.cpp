@@ -1,4 +1,4 @@
-// Root-mean-square normalisation: alone, after an addition, before a rotation; rotation alone.
+// Root-mean-square normalisation: alone, after an addition, before a rotation, quantised; rotation alone.
 #include "arguments.h"
 
 namespace xtuner::cuda_operators {
@@ -50,6 +50,36 @@ std::tuple<Tensor, Tensor, Tensor> add_rms_norm(const Tensor &x, const Tensor &r
   cuda::rms_norm(element_of(x, "add_rms_norm"), pointer(x), pointer(residual), pointer(w), sum.mutable_data_ptr(),
                  y.mutable_data_ptr(), scale.mutable_data_ptr<float>(), rows, x.size(-1), float(epsilon), stream);
   return {sum, y, scale};
+}
+
+using Fp8Norm = std::tuple<Tensor, Tensor, Tensor, Tensor>;
+using Fp8AddNorm = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
+
+/// (sum, y, scale, values, their scales); without a residual the sum is undefined.
+Fp8AddNorm quantized_norm(const Tensor &x, const std::optional<Tensor> &residual, const Tensor &weight, double epsilon,
+                          const char *what) {
+  check_devices(what, x, residual, weight);
+  check_fp8_norm(x, residual, weight, what);
+  OnDevice stream(x);
+  int64_t rows = row_count(x, what), width = x.size(1);
+  auto w = weight.contiguous(), sum = residual ? at::empty_like(x) : Tensor();
+  auto y = at::empty_like(x), scale = floats(x, {rows});
+  auto values = at::empty(x.sizes(), x.options().dtype(at::kFloat8_e4m3fn));
+  auto scales = at::empty({fp8_tiles(width), x.size(0)}, x.options().dtype(at::kFloat)).t();
+  cuda::rms_norm_fp8(element_of(x, what), pointer(x), pointer(residual), pointer(w),
+                     residual ? sum.mutable_data_ptr() : nullptr, y.mutable_data_ptr(), scale.mutable_data_ptr<float>(),
+                     static_cast<uint8_t *>(values.mutable_data_ptr()), scales.mutable_data_ptr<float>(), rows, width,
+                     float(epsilon), stream);
+  return {sum, y, scale, values, scales};
+}
+
+Fp8Norm fp8_rms_norm(const Tensor &x, const Tensor &weight, double epsilon) {
+  auto [sum, y, scale, values, scales] = quantized_norm(x, std::nullopt, weight, epsilon, "fp8_rms_norm");
+  return {y, scale, values, scales};
+}
+
+Fp8AddNorm fp8_add_rms_norm(const Tensor &x, const Tensor &residual, const Tensor &weight, double epsilon) {
+  return quantized_norm(x, residual, weight, epsilon, "fp8_add_rms_norm");
 }
 
 /// The gradient of what was normalised, plus `direct`, what comes past the norm.
@@ -141,6 +171,8 @@ std::tuple<Tensor, Tensor> norm_rotary_backward(const Tensor &grad, const Tensor
 TORCH_LIBRARY_IMPL(xtuner, XTUNER_DEVICE_KEY, m) {
   using namespace xtuner::cuda_operators;
   m.impl("rms_norm", rms_norm);
+  m.impl("fp8_rms_norm", fp8_rms_norm);
+  m.impl("fp8_add_rms_norm", fp8_add_rms_norm);
   m.impl("rms_norm_backward", rms_norm_backward);
   m.impl("add_rms_norm", add_rms_norm);
   m.impl("add_rms_norm_backward", add_rms_norm_backward);

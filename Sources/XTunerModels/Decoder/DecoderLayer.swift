@@ -74,7 +74,8 @@ public final class DecoderLayer: Block {
     [
       Stage("project", inputs: [.input], outputs: [.query, .key, .value], travel: .toHeads) {
         values, context, _ in
-        let projected = attention.project(norm(values[0]), context)
+        let projected = attention.project(
+          norm(values[0], for: attention.inputProduct), context)
         return [projected.queryTHd, projected.keyTGd, projected.valueTGd]
       },
       Stage(
@@ -89,7 +90,8 @@ public final class DecoderLayer: Block {
     _ attention: Attention, _ norm: RMSNorm, _ dense: FeedForward
   ) -> Stage {
     Stage("feedForward", inputs: [.input, .attended], outputs: [.output]) { values, _, _ in
-      let (hidden, normalizedTD) = norm.adding(values[0], to: attention.output(values[1]))
+      let (hidden, normalizedTD) = norm.adding(
+        values[0], to: attention.output(values[1]), for: dense.inputProduct)
       return [hidden + dense(normalizedTD)]
     }
   }
@@ -101,7 +103,8 @@ public final class DecoderLayer: Block {
       "route", inputs: [.input, .attended],
       outputs: [.residual, .normalized, .mixingWeights, .scoreSums, .squaredLogSumExp]
     ) { values, context, record in
-      let (hidden, normalizedTD) = norm.adding(values[0], to: attention.output(values[1]))
+      let (hidden, normalized) = norm.adding(values[0], to: attention.output(values[1]))
+      let normalizedTD = normalized.rows
       let routed = mixture.route(normalizedTD, context, record)
       return [
         hidden, normalizedTD, routed.weightsTK,

@@ -53,6 +53,6 @@ public final class OutputHead: Module {
 
   /// Logits `[N, V]` of hidden states `[N, D]` that come out of the last layer.
   public func callAsFunction(_ hiddenND: Tensor) -> Tensor {
-    projection.linear(norm(hiddenND))
+    projection.linear(LinearInput(norm(hiddenND)))
   }
 }

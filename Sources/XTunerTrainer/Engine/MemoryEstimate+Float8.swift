@@ -4,8 +4,22 @@ import Torch
 //   R rows   N outputs   K inputs   E experts   P rows padded to whole tiles of each expert
 
 /// What the products of a linear layer with quantised operands take for a moment, in bytes: values and
-/// scales, and the float32 operands and results by which a CPU emulates them.
+/// scales, and what the device needs beside them.
 struct ImaginedProducts {
+  /// Rows of one expert are taken as the mean; with one group it is no expert's.
+  struct Shape {
+    /// Rows, outputs, inputs and groups.
+    let R, N, K, E: Int
+    /// Whether the weight is quantised already, and whether a norm has quantised the rows.
+    let isQuantized, hasRows: Bool
+
+    fileprivate var P: Int { (R + 127 * E) / 128 * 128 }
+    fileprivate var blocks: Int { isQuantized ? 0 : E * (N * K + blockScales) }
+    fileprivate var blockScales: Int {
+      4 * Float8Tensor.tileCount(N) * Float8Tensor.tileCount(K)
+    }
+  }
+
   /// The output.
   let forward: Int
   /// The input's gradient.
@@ -13,24 +27,43 @@ struct ImaginedProducts {
   /// The weight's gradient, without what it comes to; with it where it is put together of experts'.
   let weightGradient: Int
 
-  /// Rows of one expert are taken as the mean; with one group it is no expert's.
-  ///
-  /// `isQuantized` says that the weight is quantised already.
-  init(rows R: Int, outputs N: Int, inputs K: Int, groups E: Int, isQuantized: Bool) {
-    let tiles = Float8Tensor.tileCount
-    func inRows(_ count: Int, _ width: Int) -> Int { count * width + 4 * count * tiles(width) }
+  init(_ shape: Shape, _ products: Float8Products) {
+    switch products {
+    case .emulated: self.init(emulated: shape)
+    case .native: self.init(native: shape)
+    }
+  }
+
+  /// Operands are read back as float32 and multiplied so, groups one after another.
+  private init(emulated shape: Shape) {
+    let (R, N, K, E, P) = (shape.R, shape.N, shape.K, shape.E, shape.P)
     let isGrouped = E > 1
-    let blocks = isQuantized ? 0 : E * (N * K + 4 * tiles(N) * tiles(K))
-    // Groups are multiplied one after another.
     let own = isGrouped ? (R + E - 1) / E : R
     let floats = 4 * (own * K + N * K + own * N)
     // Results of groups are copied into that of all, which is there from the first on.
-    forward = inRows(R, K) + blocks + floats + (isGrouped ? 2 * R * N : 0)
-    inputGradient = inRows(R, N) + blocks + floats + (isGrouped ? 2 * R * K : 0)
-    let P = (R + 127 * E) / 128 * 128
-    let padded = isGrouped ? tiles(own) * 128 : P
+    forward =
+      (shape.hasRows ? 0 : Self.rowBytes(R, K)) + shape.blocks + floats
+      + (isGrouped ? 2 * R * N : 0)
+    inputGradient = Self.rowBytes(R, N) + shape.blocks + floats + (isGrouped ? 2 * R * K : 0)
+    let padded = isGrouped ? Float8Tensor.tileCount(own) * 128 : P
     weightGradient =
-      inRows(N + K, P) + 4 * (padded * (N + K) + N * K) + (isGrouped ? 2 * E * N * K : 0)
+      Self.rowBytes(N + K, P) + 4 * (padded * (N + K) + N * K) + (isGrouped ? 2 * E * N * K : 0)
+  }
+
+  /// The scales of rows once more, in the order of groups, and for the input's gradient the weight
+  /// transposed; workspaces below 1 MB are not counted.
+  private init(native shape: Shape) {
+    let (R, N, K, E) = (shape.R, shape.N, shape.K, shape.E)
+    func rowScales(_ width: Int) -> Int { 4 * R * Float8Tensor.tileCount(width) }
+    forward = (shape.hasRows ? 0 : Self.rowBytes(R, K)) + shape.blocks + rowScales(K)
+    inputGradient =
+      Self.rowBytes(R, N) + shape.blocks + rowScales(N) + E * (N * K + shape.blockScales)
+    weightGradient = Self.rowBytes(N + K, shape.P)
+  }
+
+  /// Values and scales of rows.
+  static func rowBytes(_ count: Int, _ width: Int) -> Int {
+    count * width + 4 * count * Float8Tensor.tileCount(width)
   }
 }
 
@@ -44,5 +77,18 @@ extension MemoryLedger {
     return made(
       byteCount, from: [x], saving: [x.memory], parameters: [parameter],
       scratch: products.inputGradient, lateScratch: products.weightGradient)
+  }
+
+  /// Saves gate and up; what SwiGLU makes of them is nowhere, its gradient is until theirs is made.
+  func float8SwiGLULinear(
+    _ gateUp: ImaginedTensor, byteCount: Int, _ products: ImaginedProducts,
+    _ parameter: ImaginedParameter
+  ) -> ImaginedTensor {
+    _ = take(products.forward, \.working)
+    let between = gateUp.byteCount / 2
+    return made(
+      byteCount, from: [gateUp], saving: [gateUp.memory], parameters: [parameter],
+      scratch: products.inputGradient + between,
+      lateScratch: max(products.weightGradient, between))
   }
 }

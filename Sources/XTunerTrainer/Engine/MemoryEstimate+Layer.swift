@@ -67,20 +67,35 @@ struct ImaginedLayer {
   }
 
   /// A product with a matrix `[N, K]` of `module`, or with one of each of E experts.
+  ///
+  /// `isGated` says that x is gate and up of the SwiGLU that is multiplied, `hasRows` that a norm has
+  /// quantised x where that is wanted.
   private func linear(
     _ x: ImaginedTensor, rows R: Int, outputs N: Int, inputs K: Int, experts E: Int? = nil,
-    _ part: String, in module: Float8Module
+    _ part: String, in module: Float8Module, isGated: Bool = false, hasRows: Bool = false
   ) -> ImaginedTensor {
     var parameter = parameter(part, (E ?? 1) * N * K)
     if E != nil { parameter.unit = .experts }
-    guard setting.float8Modules.contains(module) else {
-      return ledger.linear(x, byteCount: R * N * e, parameter)
+    guard isFloat8(module) else {
+      return ledger.linear(isGated ? ledger.swiGLU(x) : x, byteCount: R * N * e, parameter)
     }
     parameter.unit = parameter.unit.float8
     let groupSize = E == nil ? setting.layout.shard : setting.layout.expertShard
     let products = ImaginedProducts(
-      rows: R, outputs: N, inputs: K, groups: E ?? 1, isQuantized: groupSize > 1)
-    return ledger.float8Linear(x, byteCount: R * N * e, products, parameter)
+      .init(R: R, N: N, K: K, E: E ?? 1, isQuantized: groupSize > 1, hasRows: hasRows),
+      setting.float8Products)
+    return isGated
+      ? ledger.float8SwiGLULinear(x, byteCount: R * N * e, products, parameter)
+      : ledger.float8Linear(x, byteCount: R * N * e, products, parameter)
+  }
+
+  private func isFloat8(_ module: Float8Module) -> Bool {
+    setting.float8Modules.contains(module)
+  }
+
+  /// What a norm quantises for layers of `module`; a stage keeps it until its end.
+  private func quantizedRows(for module: Float8Module) -> ImaginedMemory? {
+    isFloat8(module) ? ledger.take(ImaginedProducts.rowBytes(T, D), \.working) : nil
   }
 
   private func norm(_ x: ImaginedTensor, width: Int? = nil) -> ImaginedTensor {
@@ -92,16 +107,19 @@ struct ImaginedLayer {
   private func project(_ input: ImaginedTensor) -> [ImaginedTensor] {
     let normalizedTD = norm(input)
     func projected(_ part: String, _ width: Int) -> ImaginedTensor {
-      linear(normalizedTD, rows: T, outputs: width, inputs: D, part, in: .attention)
+      linear(
+        normalizedTD, rows: T, outputs: width, inputs: D, part, in: .attention, hasRows: true)
     }
-    let query = projected("query", attention.querySize)
-    let key = projected("key", attention.keyValueSize)
-    let value = projected("value", attention.keyValueSize)
-    if attention.normalizesQueryAndKey {
-      // Rotated in the same pass.
-      return [norm(query, width: headSize), norm(key, width: headSize), value]
+    return withExtendedLifetime(quantizedRows(for: .attention)) {
+      let query = projected("query", attention.querySize)
+      let key = projected("key", attention.keyValueSize)
+      let value = projected("value", attention.keyValueSize)
+      if attention.normalizesQueryAndKey {
+        // Rotated in the same pass.
+        return [norm(query, width: headSize), norm(key, width: headSize), value]
+      }
+      return [ledger.rotary(query), ledger.rotary(key), value]
     }
-    return [ledger.rotary(query), ledger.rotary(key), value]
   }
 
   private func attend(_ x: [ImaginedTensor]) -> ImaginedTensor {
@@ -128,12 +146,12 @@ struct ImaginedLayer {
   // MARK: Dense
 
   private func gated(
-    _ x: ImaginedTensor, _ part: String, width: Int, in module: Float8Module
+    _ x: ImaginedTensor, _ part: String, width: Int, in module: Float8Module, hasRows: Bool = false
   ) -> ImaginedTensor {
     let gateUp = linear(
-      x, rows: T, outputs: 2 * width, inputs: D, "\(part).gateUp", in: module)
+      x, rows: T, outputs: 2 * width, inputs: D, "\(part).gateUp", in: module, hasRows: hasRows)
     return linear(
-      ledger.swiGLU(gateUp), rows: T, outputs: D, inputs: width, "\(part).down", in: module)
+      gateUp, rows: T, outputs: D, inputs: width, "\(part).down", in: module, isGated: true)
   }
 
   private func feedForwardStage(_ input: ImaginedTensor, _ attended: ImaginedTensor)
@@ -141,7 +159,11 @@ struct ImaginedLayer {
   {
     guard case .dense(let width) = feedForward else { return input }
     let (hidden, normalized) = afterAttention(input, attended)
-    return ledger.sum(hidden, gated(normalized, "feedForward", width: width, in: .feedForward))
+    return withExtendedLifetime(quantizedRows(for: .feedForward)) {
+      ledger.sum(
+        hidden,
+        gated(normalized, "feedForward", width: width, in: .feedForward, hasRows: true))
+    }
   }
 
   // MARK: Experts
@@ -189,8 +211,8 @@ struct ImaginedLayer {
       rows, rows: receivedRows, outputs: 2 * width, inputs: D, experts: count, "experts.gateUp",
       in: .experts)
     return linear(
-      ledger.swiGLU(gateUp), rows: receivedRows, outputs: D, inputs: width, experts: count,
-      "experts.down", in: .experts)
+      gateUp, rows: receivedRows, outputs: D, inputs: width, experts: count, "experts.down",
+      in: .experts, isGated: true)
   }
 
   private func shared(_ x: ImaginedTensor) -> ImaginedTensor {

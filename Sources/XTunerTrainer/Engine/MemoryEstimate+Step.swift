@@ -293,10 +293,11 @@ final class ImaginedStep {
     withExtendedLifetime((hidden, logits)) {}
   }
 
-  /// The same with operands that are quantised and read back as float32.
+  /// The same with operands that are quantised.
   private func float8Chunk(_ C: Int) {
     let hidden = ledger.take(C * D * e, \.head)
-    let products = ImaginedProducts(rows: C, outputs: V, inputs: D, groups: 1, isQuantized: true)
+    let products = ImaginedProducts(
+      .init(R: C, N: V, K: D, E: 1, isQuantized: true, hasRows: false), setting.float8Products)
     _ = ledger.take(products.forward, \.working)
     let logits = ledger.take(C * V * e, \.head)
     _ = ledger.take(products.inputGradient, \.working)

@@ -55,8 +55,10 @@ package struct MemoryEstimate: Sendable {
   package struct Setting: Sendable {
     package var model: ModelConfiguration
     package var computeDType = DType.bfloat16
-    /// The layers whose matrices are multiplied as float8, emulated.
+    /// The layers whose matrices are multiplied as float8.
     package var float8Modules: Set<Float8Module> = []
+    /// Who multiplies them.
+    package var float8Products = Float8Products.emulated
     package var layout = ParallelLayout.single
     package var options = TrainingEngine.Options()
     /// Whether there are float32 master weights and moments, or bfloat16 moments alone.

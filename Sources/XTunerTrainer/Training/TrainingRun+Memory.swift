@@ -25,9 +25,9 @@ extension TrainingRun {
 
   /// Whether the estimate knows the run.
   ///
-  /// It knows AdamW's moments; Muon's differ, and so do its exchanges. Of float8 it knows the emulation.
+  /// It knows AdamW's moments; Muon's differ, and so do its exchanges.
   private static func hasEstimate(_ configuration: RunConfiguration) -> Bool {
-    configuration.optimizer.name == .adamw && configuration.model.float8 != .native
+    configuration.optimizer.name == .adamw
   }
 
   /// What tells a run that is out of memory who has it.
@@ -76,6 +76,7 @@ extension MemoryEstimate.Setting {
       tokenCount: configuration.data.sequenceLength * training.microBatchPacks)
     computeDType = DType(configuration.model.dtype)
     float8Modules = configuration.float8Modules
+    float8Products = configuration.float8Products
     self.layout = layout
     options = TrainingEngine.Options(configuration, layerCount: model.layers.count)
     keepsMaster = configuration.optimizer.state == .f32
