@@ -12,7 +12,8 @@ public enum TensorFailure {
 
   private static let reporter = Reporter()
 
-  /// Installs `report`, called once with the operation and the message before the process exits.
+  /// Installs `report`, called once with the message before the process exits; for an end by a lost rank
+  /// whose operation does not return as well.
   public static func onFailure(_ report: @escaping @Sendable (_ message: String) -> Void) {
     reporter.set(report)
   }
@@ -31,6 +32,11 @@ public enum TensorFailure {
       message = "\(operation) ran out of memory: \(String(cString: ct_last_error()))"
       if let explanation = reporter.takeExplanation() { message += "\n\(explanation())" }
     }
+    stop(message, exitCode: exitCode)
+  }
+
+  /// Reports a failure that no thread can throw, and ends the process.
+  static func stop(_ message: String, exitCode: Int32) -> Never {
     reporter.report(message)
     FileHandle.standardError.write(Data("error: \(message)\n".utf8))
     // Without destructors of libraries, whose threads may be at work on a device.
@@ -92,6 +98,16 @@ func makeTensors2(
   let status = body(&first, &second)
   guard status == .OK, let first, let second else { TensorFailure.stop(operation, status) }
   return (Tensor(adopting: first), Tensor(adopting: second))
+}
+
+func makeTensors4(
+  _ operation: StaticString, _ body: (TensorSlot, TensorSlot, TensorSlot, TensorSlot) -> CTStatus
+) -> (Tensor, Tensor, Tensor, Tensor) {
+  var handles: (OpaquePointer?, OpaquePointer?, OpaquePointer?, OpaquePointer?)
+  let status = body(&handles.0, &handles.1, &handles.2, &handles.3)
+  guard status == .OK, let a = handles.0, let b = handles.1, let c = handles.2, let d = handles.3
+  else { TensorFailure.stop(operation, status) }
+  return (Tensor(adopting: a), Tensor(adopting: b), Tensor(adopting: c), Tensor(adopting: d))
 }
 
 func makeTensorList(

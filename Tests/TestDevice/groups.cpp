@@ -18,7 +18,8 @@ namespace test_device {
 namespace {
 
 std::mutex counts_lock;
-std::map<std::string, int32_t> abort_counts;
+std::map<std::string, int32_t> abort_counts, shutdown_counts;
+std::atomic<bool> are_released = false;
 
 class LineWork final : public c10d::Work {
  public:
@@ -87,6 +88,11 @@ class LineGroup final : public c10d::Backend {
     aborted_ = true;
   }
 
+  void shutdown() override {
+    std::lock_guard<std::mutex> hold(counts_lock);
+    ++shutdown_counts[name_];
+  }
+
  private:
   using Body = std::function<void(int64_t)>;
 
@@ -102,6 +108,7 @@ class LineGroup final : public c10d::Backend {
   }
 
   c10::intrusive_ptr<c10d::Work> enqueue(Body body) {
+    if (++issued_ == 2) hold_host();
     auto work = c10::make_intrusive<LineWork>();
     {
       std::lock_guard<std::mutex> hold(lock_);
@@ -109,6 +116,13 @@ class LineGroup final : public c10d::Backend {
     }
     changed_.notify_all();
     return work;
+  }
+
+  /// As where an operation connects ranks of which one is lost.
+  void hold_host() {
+    if (name_ != "held" && name_ != "stuck") return;
+    while (name_ == "held" ? !aborted_ : !are_released) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    TORCH_CHECK(false, "the call was given up");
   }
 
   void run() {
@@ -135,6 +149,7 @@ class LineGroup final : public c10d::Backend {
   std::condition_variable changed_;
   std::deque<std::pair<c10::intrusive_ptr<LineWork>, Body>> line_;
   bool closed_ = false;
+  int64_t issued_ = 0;
   std::atomic<bool> aborted_ = false;
   std::thread thread_;  // last: it uses all of the above
 };
@@ -153,6 +168,13 @@ bool test_group_create(void *store, int32_t index, int32_t size, int64_t, const 
       c10::make_intrusive<test_device::LineGroup>(base, index, size, std::string(name)));
   return true;
 }
+
+int32_t test_group_shutdown_count(const char *name) {
+  std::lock_guard<std::mutex> hold(test_device::counts_lock);
+  return test_device::shutdown_counts[name];
+}
+
+void test_group_release(void) { test_device::are_released = true; }
 
 int32_t test_group_abort_count(const char *name) {
   std::lock_guard<std::mutex> hold(test_device::counts_lock);

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import Testing
+import Torch
 import XTunerCheckpoint
 import XTunerCommands
 import XTunerData
@@ -42,6 +43,8 @@ import XTunerTrainer
 
   @Test func usageCodeAndVersionAreThoseOfTheEngine() {
     #expect(CommandLineOutcome.usageExitCode == RunExitCode.usage.rawValue)
+    #expect(TensorFailure.exitCode == RunExitCode.tensorOperation.rawValue)
+    #expect(CommunicationError.exitCode == RunExitCode.communication.rawValue)
     #expect(XTunerCommand.version == XTunerVersion.current)
   }
 

@@ -40,6 +40,8 @@ CTStatus ct_plugin_group_maker(const char *plugin, CTGroupMaker _Nullable *_Nonn
 /// current stream wait, not this thread.
 CTStatus ct_group_create_by(CTGroupMaker maker, ct_store *store, const char *prefix, int32_t index, int32_t size,
                             int64_t timeout_ms, const char *name, ct_group *_Nullable *_Nonnull out);
+/// The orderly end of a group whose operations have all ended; frees nothing.
+CTStatus ct_group_shutdown(ct_group *group);
 /// Ends operations under way with an error; the group is of no further use.
 CTStatus ct_group_abort(ct_group *group);
 

@@ -53,6 +53,10 @@ CTStatus ct_group_create_by(CTGroupMaker maker, ct_store *store, const char *pre
   });
 }
 
+CTStatus ct_group_shutdown(ct_group *group) {
+  return guarded([&] { group->value->shutdown(); });
+}
+
 CTStatus ct_group_abort(ct_group *group) {
   return guarded([&] { group->value->abort(); });
 }

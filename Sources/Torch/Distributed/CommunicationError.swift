@@ -14,6 +14,9 @@ public struct CommunicationError: Error, Sendable, CustomStringConvertible {
     case failed
   }
 
+  /// Exit code of a process whose operation with a lost rank does not return.
+  public static let exitCode: Int32 = 8
+
   /// What went wrong.
   public let code: Code
   /// What was being done, such as `all-gather`.

@@ -11,12 +11,24 @@ public final class DeviceGroups: Sendable {
   /// Held while the first failure is found out.
   private let failure = Mutex<CommunicationError?>(nil)
   private let flightRecordPath: String?
+  private let giveUp: @Sendable (CommunicationError) -> Void
+  private let isAbandoned = Mutex(false)
 
   /// Groups of one rank.
   ///
   /// - Parameter flightRecordPath: Where the last operations of all groups are written when one fails,
   ///   as JSON; nil for nowhere. Plug-ins that keep no record write none.
-  public init(flightRecordPath: String? = nil) { self.flightRecordPath = flightRecordPath }
+  public convenience init(flightRecordPath: String? = nil) {
+    self.init(flightRecordPath: flightRecordPath) {
+      TensorFailure.stop($0.message, exitCode: CommunicationError.exitCode)
+    }
+  }
+
+  /// `giveUp` is called where the thread that would throw a failure does not come back from an operation.
+  init(flightRecordPath: String?, giveUp: @escaping @Sendable (CommunicationError) -> Void) {
+    self.flightRecordPath = flightRecordPath
+    self.giveUp = giveUp
+  }
 
   func add(_ watch: GroupWatch) {
     failure.withLock { failure in
@@ -26,6 +38,15 @@ public final class DeviceGroups: Sendable {
   }
 
   func remove(_ watch: GroupWatch) { watches.withLock { $0.removeAll { $0 === watch } } }
+
+  /// Gives up once, whichever group's watch says so.
+  func abandon(_ failure: CommunicationError) {
+    let isFirst = isAbandoned.withLock { isAbandoned in
+      defer { isAbandoned = true }
+      return !isAbandoned
+    }
+    if isFirst { giveUp(failure) }
+  }
 
   /// Ends all groups with the failure that is found first.
   func breakDown(

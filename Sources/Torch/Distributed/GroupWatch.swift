@@ -6,15 +6,22 @@ import Synchronization
 // The pointer is never changed, and c10d's groups take their own locks where threads end them.
 final class GroupHandle: @unchecked Sendable {
   let raw: OpaquePointer
+  private let isOnDevice: Bool
   private let isBroken = Mutex(false)
 
-  init(_ raw: OpaquePointer) { self.raw = raw }
+  init(_ raw: OpaquePointer, isOnDevice: Bool) {
+    self.raw = raw
+    self.isOnDevice = isOnDevice
+  }
 
   /// Freeing waits for operations under way, and those of a broken group end with their time-outs.
   func markBroken() { isBroken.withLock { $0 = true } }
 
   deinit {
-    guard isBroken.withLock({ $0 }) else { return ct_group_free(raw) }
+    guard isBroken.withLock({ $0 }) else {
+      if isOnDevice { _ = ct_group_shutdown(raw) }
+      return ct_group_free(raw)
+    }
     // Nobody else has it any more.
     nonisolated(unsafe) let broken = raw
     Thread.detachNewThread { ct_group_free(broken) }
@@ -26,17 +33,24 @@ final class GroupHandle: @unchecked Sendable {
 /// There they only stand in line, and the host goes on: no thread waits for one of them, but all that read
 /// a result wait for those before it. An operation whose other rank is lost would keep the device for ever.
 /// So a thread of its own looks whether the oldest one has ended, failed, taken too long, or another rank has
-/// given up, and then ends all groups of this rank.
+/// given up, and then ends all groups of this rank. It does the same for a call that does not return, as
+/// where the first operation connects the ranks and one of them is lost; where it does not return even then,
+/// nobody could throw, and the process ends.
 final class GroupWatch: Sendable {
   private static let pause = 0.1
   /// An operation that takes no longer is no reason to ask the store whether another rank gave up.
   private static let patience = Duration.seconds(2)
+  /// How long a call may take to return after its group was ended.
+  private static let grace = Duration.seconds(5)
 
   private struct State {
     var pending: [(operation: Operation, outcome: Outcome)] = []
     /// When the oldest one became the oldest: the host may issue a whole step ahead.
     var oldestSince = ContinuousClock.now
+    /// What the host is just issuing.
+    var calling: Operation?
     var failure: CommunicationError?
+    var failedAt = ContinuousClock.now
     var isClosed = false
   }
 
@@ -86,6 +100,11 @@ final class GroupWatch: Sendable {
   /// The first failure of this rank's groups.
   var failure: CommunicationError? { state.withLock { $0.failure } }
 
+  /// The host begins to issue an operation, which it has until `leave`.
+  func enter(_ operation: Operation) { state.withLock { $0.calling = operation } }
+
+  func leave() { state.withLock { $0.calling = nil } }
+
   /// Looks after an operation until it has ended.
   func follow(_ operation: Operation, _ work: OpaquePointer) {
     var outcome: OpaquePointer?
@@ -98,33 +117,43 @@ final class GroupWatch: Sendable {
     }
   }
 
-  /// Ends the watch; the group is given up.
-  func close() {
-    state.withLock { state in
+  /// Ends the watch of a group that is given up; whether all its operations have ended well.
+  func close() -> Bool {
+    companions.remove(self)
+    return state.withLock { state in
+      let finding = Self.oldest(&state)
       state.isClosed = true
       state.pending = []
+      if case .nothing = finding { return state.failure == nil }
+      return false
     }
-    companions.remove(self)
   }
 
   /// One look; false when there is nothing more to look after.
   private func look() -> Bool {
-    let (isOver, finding) = state.withLock { state in
-      (state.isClosed || state.failure != nil, Self.oldest(&state))
+    let now = state.withLock { $0 }
+    if now.isClosed { return false }
+    if let failure = now.failure {
+      guard now.calling != nil else { return false }
+      guard now.failedAt.duration(to: .now) >= Self.grace else { return true }
+      companions.abandon(failure)
+      return false
     }
-    if isOver { return false }
-    switch finding {
-    case .nothing: break
+    switch state.withLock({ Self.oldest(&$0) }) {
+    case .nothing: if let calling = now.calling { look(at: calling, "its call did not return") }
     case .failed(let operation, let cause): _ = fail(operation, cause: cause)
-    case .waiting(let operation):
-      let elapsed = operation.issued.duration(to: .now)
-      if elapsed >= report.timeout {
-        _ = fail(operation, cause: "it did not end within the time-out")
-      } else if elapsed >= Self.patience, let cause = try? report.board?.othersFailure() {
-        _ = fail(operation, cause: cause)
-      }
+    case .waiting(let operation): look(at: operation, "it did not end")
     }
     return true
+  }
+
+  private func look(at operation: Operation, _ what: String) {
+    let elapsed = operation.issued.duration(to: .now)
+    if elapsed >= report.timeout {
+      _ = fail(operation, cause: "\(what) within the time-out")
+    } else if elapsed >= Self.patience, let cause = try? report.board?.othersFailure() {
+      _ = fail(operation, cause: cause)
+    }
   }
 
   /// Forgets what has ended.
@@ -149,7 +178,10 @@ final class GroupWatch: Sendable {
 
   /// Takes over a failure: no result that is read from now on is a result.
   func note(_ failure: CommunicationError) {
-    state.withLock { $0.failure = $0.failure ?? failure }
+    state.withLock { state in
+      guard state.failure == nil else { return }
+      (state.failure, state.failedAt) = (failure, .now)
+    }
   }
 
   /// Tells the others of the group and ends what is under way.

@@ -40,6 +40,10 @@ public final class ProcessGroup {
     case gloo
     /// A plug-in for a device, which orders operations by its streams.
     case plugin(CTGroupMaker, String)
+
+    var isPlugin: Bool {
+      if case .plugin = self { true } else { false }
+    }
   }
 
   /// Connects this rank to the others of the group, who do the same; waits for them.
@@ -113,7 +117,7 @@ public final class ProcessGroup {
     guard status == .OK, let handle else {
       throw Self.cannotConnect(name, ranks, cause: lastCommunicationCause())
     }
-    let own = GroupHandle(handle)
+    let own = GroupHandle(handle, isOnDevice: transport.isPlugin)
     self.handle = own
     if case .plugin(_, let plugin) = transport {
       watch = GroupWatch(own, report, companions, plugin: plugin)
@@ -138,8 +142,7 @@ public final class ProcessGroup {
   }
 
   deinit {
-    if ownFailure != nil { handle?.markBroken() }
-    watch?.close()
+    if watch?.close() == false || ownFailure != nil { handle?.markBroken() }
   }
 
   private static func cannotConnect(
@@ -169,7 +172,9 @@ public final class ProcessGroup {
     let operation = Operation(name: name, label: label, number: operationCount, issued: .now)
     guard let handle else { return Work(operation, of: self, handle: nil, finish: finish) }
     var work: OpaquePointer?
+    watch?.enter(operation)
     let status = withExtendedLifetime(tensors) { body(handle.raw, tensors.map(\.handle), &work) }
+    watch?.leave()
     guard status == .OK, let work else {
       throw fail(operation, cause: lastCommunicationCause())
     }

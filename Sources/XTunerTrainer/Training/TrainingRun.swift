@@ -82,7 +82,7 @@ public final class TrainingRun {
     let log = try RunLog(path: ranks.isMain ? layout.log : layout.log(ofRank: ranks.rank))
     self.log = log
     TensorFailure.onFailure { message in
-      try? log.write(.error, "tensor operation failed", ["message": message])
+      try? log.write(.error, "the process stops", ["message": message])
       try? log.synchronize()
     }
     let memory = Self.memoryAccount(

@@ -50,11 +50,15 @@ const char *test_device_unmapped_operators(void);
 /// A CTGroupMaker of groups that order operations as a device does: they are carried out one after another on a thread
 /// of the group, through the store, and nobody waits for them. All-gather and barrier of tensors in host memory.
 ///
-/// A group named `refused` cannot be made; in one named `failing` the third operation fails.
+/// A group named `refused` cannot be made; in one named `failing` the third operation fails; in one named `held` calls
+/// of the second one return when the group is aborted, in one named `stuck` when `test_group_release` lets them.
 bool test_group_create(void *store, int32_t index, int32_t size, int64_t timeout_ms, const char *name,
                        void *_Nullable *_Nonnull out, char *message, int64_t capacity);
 /// Groups of that name that were aborted so far.
 int32_t test_group_abort_count(const char *name);
+/// Groups of that name that came to an orderly end so far.
+int32_t test_group_shutdown_count(const char *name);
+void test_group_release(void);
 #pragma clang assume_nonnull end
 
 #ifdef __cplusplus

@@ -1,5 +1,6 @@
 import CTorch
 import Foundation
+import Synchronization
 import TestDevice
 import Testing
 
@@ -56,6 +57,8 @@ import Testing
       let output = Tensor.zeros([2])
       // A device's stream waits, and the host goes on.
       try groups[0].allGather(into: output, from: Tensor.zeros([1]), label: "layers.3").wait()
+      // Its time is over first by so much that no thread's turn decides.
+      Thread.sleep(forTimeInterval: 0.7)
       var messages: [String] = []
       do { _ = try groups[1].gatherValues([1], label: "norm") } catch {
         messages.append("\(error)")
@@ -130,6 +133,65 @@ import Testing
         error.message.hasPrefix(
           "all-gather of second in group failing (ranks 0, 1) failed after 0"), "\(error)")
     }
+  }
+
+  /// Rank 1 stays away from what connects: the call comes back when the group is ended.
+  @Test func aCallThatDoesNotReturnIsEnded() throws {
+    let results = try runRanks(2) { rank, store in
+      let group = try Self.groups(["held"], rank, store, timeout: .seconds(2))[0]
+      guard rank == 0 else {
+        _ = try store.get("done", timeout: .seconds(30))
+        return ""
+      }
+      defer { try? store.set("done", []) }
+      do { _ = try group.gatherValues([1], label: "first") } catch { return "\(error)" }
+      return "came back"
+    }
+    let message = try results[0].get()
+    #expect(message.hasPrefix("all-gather of first in group held (ranks 0, 1) failed after 2"))
+    #expect(
+      message.hasSuffix("s: rank 1 did not take part; look at its log for the first error"),
+      "\(message)")
+  }
+
+  /// The same, where nothing brings the call back: what would be thrown is given to who ends the process.
+  @Test func aCallThatNothingEndsIsAbandoned() throws {
+    let given = Mutex<[String]>([])
+    let results = try runRanks(2) { rank, store in
+      let companions = DeviceGroups(flightRecordPath: nil) { failure in
+        given.withLock { $0.append("\(failure)") }
+        test_group_release()
+      }
+      let groups = try Self.groups(
+        ["stuck", "beside"], rank, store, timeout: .seconds(2), companions: companions)
+      guard rank == 0 else {
+        _ = try store.get("done", timeout: .seconds(30))
+        return ""
+      }
+      defer { try? store.set("done", []) }
+      do { _ = try groups[0].gatherValues([1], label: "first") } catch { return "\(error)" }
+      return "came back"
+    }
+    let message = try results[0].get()
+    #expect(message.contains("rank 1 did not take part"), "\(message)")
+    #expect(given.withLock { $0 } == [message])
+  }
+
+  /// An end without failure is told to the group; one with operations that have not ended is not waited for.
+  @Test func groupsEndInOrder() throws {
+    _ = try runRanks(2) { rank, store in
+      let groups = try Self.groups(["orderly", "left"], rank, store)
+      _ = try groups[0].gatherValues([1], label: "last")
+      if rank == 0 {
+        _ = try groups[1].allGather(
+          into: Tensor.zeros([2]), from: Tensor.zeros([1]), label: "unanswered")
+      }
+      // The other one's operation never begins; both leave together.
+      try groups[0].barrier(label: "end")
+    }
+    try waitUntil { test_group_shutdown_count("orderly") == 2 }
+    try waitUntil { test_group_shutdown_count("left") == 1 }
+    #expect(test_group_shutdown_count("failing") == 0)
   }
 
   @Test func aGroupThatCannotBeMadeSaysWhy() throws {
