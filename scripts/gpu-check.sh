@@ -166,9 +166,9 @@ case ${1:-} in
   --pack) compile ;;
   --dry-run)
     compile
+    SECONDS=0 # of the run, of which compiling is no part
     check "$PWD/.build-gpu-check/gpu-check" "$PWD/.libtorch/torch/lib" dry
     train "$PWD/.build-gpu-check/gpu-check" "$PWD/.libtorch/torch/lib" --device cpu
-    SECONDS=0 # of the run, of which compiling is no part
     speed "$PWD/.build-gpu-check/gpu-check" "${PY:-$(dry_python)}" "$PWD/.libtorch/torch/lib" --device cpu --tiny
     ;;
   *) fail "unknown option ${1:-}; there are --pack, --dry-run and --run" ;;

@@ -33,7 +33,8 @@ else
 fi
 
 # ---- The suites of Tests/TorchTests that run our kernels.
-suites='AttentionTests|AutogradTests|CrossEntropyTests|FlatKernelTests|Float8LinearTests|Float8PartTests|Float8QuantizationTests'
+suites='AttentionTests|AutogradTests|CrossEntropyTests|FlatKernelTests'
+suites+='|Float8FusedTests|Float8LinearTests|Float8PartTests|Float8QuantizationTests'
 suites+='|GroupedLinearTests|LinearTests'
 suites+='|PermuteOperatorTests|ReferenceValueTests|RouterOperatorTests|RowOperatorTests'
 

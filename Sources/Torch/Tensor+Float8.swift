@@ -146,6 +146,23 @@ extension Tensor {
     return Float8Tensor(values: values, scales: scales, tiling: .rows)
   }
 
+  /// ``quantizedInRows(implementation:)`` and ``quantizedInColumns(offsets:implementation:)`` of one
+  /// reading: what both gradients of a layer take.
+  public func quantizedInRowsAndColumns(
+    offsets: Tensor? = nil, implementation: Implementation = .kernel
+  ) -> (rows: Float8Tensor, columns: Float8Tensor) {
+    let (rows, rowScales, columns, columnScales) = withExtendedLifetime((self, offsets)) {
+      makeTensors4("xtuner::fp8_quantize_both") {
+        ct_fp8_quantize_both(
+          handle, offsets?.handle, implementation == .reference, $0, $1, $2, $3)
+      }
+    }
+    return (
+      Float8Tensor(values: rows, scales: rowScales, tiling: .rows),
+      Float8Tensor(values: columns, scales: columnScales, tiling: .rows)
+    )
+  }
+
   /// As ``linear(_:weight:bias:implementation:)`` on bfloat16, with quantised operands in all three
   /// products: the output, the input's gradient and the weight's.
   ///

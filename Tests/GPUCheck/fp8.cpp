@@ -40,6 +40,16 @@ void add_quantization(std::vector<Measurement> &list) {
                     Routing r(device);
                     return [=] { columns(x, r.offsets); };
                   }});
+  // A read of bfloat16 and two writes of float8.
+  list.push_back(
+      {"fp8_quantize_both", shape({kExperts, kRows, kHidden}), 4.0 * kRows * kHidden, 0, [](at::Device device) {
+         auto x = normal({kRows, kHidden}, device);
+         Routing r(device);
+         return [=] {
+           call<std::tuple<Tensor, Tensor, Tensor, Tensor>(T, const Optional &)>("xtuner::fp8_quantize_both", x,
+                                                                                 Optional(r.offsets));
+         };
+       }});
   // SwiGLU's are beside swiglu and fp8_quantize_rows of half the width, the norm's beside rms_norm and fp8_quantize_rows.
   constexpr double kGateUp = 5.0 * kRows * kExpertWidth, kNorm = 5.0 * kTokens * kHidden;
   list.push_back({"fp8_swiglu_rows", shape({kRows, 2 * kExpertWidth}), kGateUp, 0, [](at::Device device) {

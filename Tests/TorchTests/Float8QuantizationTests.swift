@@ -41,6 +41,11 @@ import Torch
     expectSame(blocks, ofReference, "blocks")
     expectSame(
       x.quantizedInColumns(), x.quantizedInColumns(implementation: .reference), "columns")
+    for implementation in [Implementation.kernel, .reference] {
+      let both = x.quantizedInRowsAndColumns(implementation: implementation)
+      expectSame(both.rows, rows, "rows of both")
+      expectSame(both.columns, x.quantizedInColumns(), "columns of both")
+    }
     for quantized in [rows, blocks] {
       for target in [DType.bfloat16, .float32] {
         #expect(
@@ -70,6 +75,9 @@ import Torch
     let columns = x.quantizedInColumns(offsets: offsets)
     expectSame(
       columns, x.quantizedInColumns(offsets: offsets, implementation: .reference), "columns")
+    let both = x.quantizedInRowsAndColumns(offsets: offsets)
+    expectSame(both.rows, x.quantizedInRows(), "rows of both")
+    expectSame(both.columns, columns, "columns of both")
     let padded = (total + 127 * rows.rows.count) / 128 * 128
     #expect(columns.values.shape == [71, padded] && columns.scales.shape == [71, padded / 128])
     var (row, place) = (0, 0)

@@ -249,7 +249,12 @@ CTStatus ct_fp8_quantize_blocks(ct_tensor *x, bool reference, ct_tensor *_Nullab
 /// the last group.
 CTStatus ct_fp8_quantize_columns(ct_tensor *x, ct_tensor *_Nullable offsets, bool reference,
                                  ct_tensor *_Nullable *_Nonnull out_values, ct_tensor *_Nullable *_Nonnull out_scales);
-/// The two of silu(gate) * up, rounded to the elements' type. gate_up: [R, 2 K].
+/// The two, of which the second one is made of the same reading of x.
+CTStatus ct_fp8_quantize_both(ct_tensor *x, ct_tensor *_Nullable offsets, bool reference,
+                              ct_tensor *_Nullable *_Nonnull out_rows, ct_tensor *_Nullable *_Nonnull out_row_scales,
+                              ct_tensor *_Nullable *_Nonnull out_columns,
+                              ct_tensor *_Nullable *_Nonnull out_column_scales);
+/// Rows and columns of silu(gate) * up, rounded to the elements' type. gate_up: [R, 2 K].
 CTStatus ct_fp8_swiglu_rows(ct_tensor *gate_up, bool reference, ct_tensor *_Nullable *_Nonnull out_values,
                             ct_tensor *_Nullable *_Nonnull out_scales);
 CTStatus ct_fp8_swiglu_columns(ct_tensor *gate_up, ct_tensor *_Nullable offsets, bool reference,

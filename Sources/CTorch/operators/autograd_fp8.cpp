@@ -1,9 +1,7 @@
 // Gradient formulas of linear layers with quantised operands, whose three products are of e4m3 values, and of norms that
 // quantise what they make.
-#include <torch/csrc/autograd/custom_function.h>
-
 #include "arguments.h"
-#include "dispatch.h"
+#include "autograd_norm.h"
 #include "fp8.h"
 
 namespace xtuner {
@@ -21,6 +19,12 @@ Fp8Pair columns(const Tensor &x, const OptionalTensor &offsets) {
   return call<Fp8Pair(const Tensor &, const OptionalTensor &)>("xtuner::fp8_quantize_columns", x, offsets);
 }
 
+/// x in rows and in columns, read once.
+std::tuple<Fp8Pair, Fp8Pair> both(const Tensor &x, const OptionalTensor &offsets) {
+  auto [rv, rs, cv, cs] = call<std::tuple<Tensor, Tensor, Tensor, Tensor>(const Tensor &, const OptionalTensor &)>(
+      "xtuner::fp8_quantize_both", x, offsets);
+  return {{rv, rs}, {cv, cs}};
+}
 Fp8Pair swiglu_rows(const Tensor &gate_up) { return call<Fp8Pair(const Tensor &)>("xtuner::fp8_swiglu_rows", gate_up); }
 Fp8Pair swiglu_columns(const Tensor &gate_up, const OptionalTensor &offsets) {
   return call<Fp8Pair(const Tensor &, const OptionalTensor &)>("xtuner::fp8_swiglu_columns", gate_up, offsets);
@@ -77,15 +81,26 @@ struct Fp8Linear : Function<Fp8Linear> {
     auto offsets = s[2].defined() ? OptionalTensor(s[2]) : std::nullopt;
     auto grad = grads[0].contiguous();
     bool native = ctx->saved_data["native"].toBool(), is_gated = ctx->saved_data["is_gated"].toBool();
+    bool needs_x = ctx->needs_input_grad(0), needs_weight = ctx->needs_input_grad(1);
     Tensor dx, dw, db;
-    if (ctx->needs_input_grad(0)) {
-      auto [values, scales] = s[3].defined() ? Fp8Pair(s[3], s[4]) : blocks(s[1]);
-      dx = product(rows(grad), {values.mT(), scales.mT()}, std::nullopt, offsets, native);
+    Fp8Pair grad_rows, grad_columns;
+    if (needs_x && needs_weight)
+      std::tie(grad_rows, grad_columns) = both(grad, offsets);
+    else if (needs_x)
+      grad_rows = rows(grad);
+    else if (needs_weight)
+      grad_columns = columns(grad, offsets);
+    if (needs_x) {
+      {
+        auto [values, scales] = s[3].defined() ? Fp8Pair(s[3], s[4]) : blocks(s[1]);
+        dx = product(grad_rows, {values.mT(), scales.mT()}, std::nullopt, offsets, native);
+      }
+      grad_rows = {};
       if (is_gated) dx = call<Tensor(const Tensor &, const Tensor &)>("xtuner::swiglu_backward", dx, s[0]);
     }
-    if (ctx->needs_input_grad(1))
-      dw = weight_gradient(columns(grad, offsets), is_gated ? swiglu_columns(s[0], offsets) : columns(s[0], offsets),
-                           offsets, native);
+    if (needs_weight)
+      dw = weight_gradient(grad_columns, is_gated ? swiglu_columns(s[0], offsets) : columns(s[0], offsets), offsets,
+                           native);
     if (ctx->saved_data["has_bias"].toBool() && ctx->needs_input_grad(2)) db = grad.sum(0);
     return {dx, dw, db, Tensor()};
   }
@@ -131,13 +146,7 @@ struct Fp8RMSNorm : Function<Fp8RMSNorm> {
   }
   static variable_list backward(AutogradContext *ctx, variable_list grads) {
     bool adds = ctx->saved_data["adds"].toBool();
-    auto direct = adds && grads[3].defined() ? OptionalTensor(grads[3].contiguous()) : std::nullopt;
-    // Where nothing reads the norm, the sum's gradient is all there is.
-    if (!grads[0].defined()) return {direct.value_or(Tensor()), direct.value_or(Tensor()), Tensor(), Tensor()};
-    auto saved = ctx->get_saved_variables();
-    auto [dx, dw] =
-        call<Fp8Pair(const Tensor &, const OptionalTensor &, const Tensor &, const Tensor &, const Tensor &)>(
-            "xtuner::add_rms_norm_backward", grads[0].contiguous(), direct, saved[0], saved[1], saved[2]);
+    auto [dx, dw] = norm_gradients(ctx->get_saved_variables(), grads[0], adds ? grads[3] : Tensor());
     return {dx, adds ? dx : Tensor(), dw, Tensor()};
   }
 };

@@ -1,7 +1,6 @@
 // Gradient formulas of normalisation fused with an addition before it or a rotation after it.
-#include <torch/csrc/autograd/custom_function.h>
+#include "autograd_norm.h"
 
-#include "dispatch.h"
 #include "operators.h"
 
 namespace xtuner {
@@ -25,13 +24,7 @@ struct AddRMSNorm : Function<AddRMSNorm> {
     return {sum, y};
   }
   static variable_list backward(AutogradContext *ctx, variable_list grads) {
-    // Where nothing reads the norm, the sum's gradient is all there is.
-    if (!grads[1].defined()) return {grads[0], grads[0], Tensor(), Tensor()};
-    auto saved = ctx->get_saved_variables();
-    auto direct = grads[0].defined() ? std::optional<Tensor>(grads[0].contiguous()) : std::nullopt;
-    auto [dx, dw] =
-        call<Pair(const Tensor &, const std::optional<Tensor> &, const Tensor &, const Tensor &, const Tensor &)>(
-            "xtuner::add_rms_norm_backward", grads[1].contiguous(), direct, saved[0], saved[1], saved[2]);
+    auto [dx, dw] = norm_gradients(ctx->get_saved_variables(), grads[1], grads[0]);
     return {dx, dx, dw, Tensor()};
   }
 };

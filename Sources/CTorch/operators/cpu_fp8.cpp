@@ -81,6 +81,11 @@ Fp8Pair quantize_columns(const Tensor &x, const std::optional<Tensor> &offsets) 
   return {values, scales};
 }
 
+/// In rows, then in columns.
+std::tuple<Tensor, Tensor, Tensor, Tensor> quantize_both(const Tensor &x, const std::optional<Tensor> &offsets) {
+  return std::tuple_cat(quantize_rows(x), quantize_columns(x, offsets));
+}
+
 /// The numbers of all bytes.
 const float *numbers_of_bytes() {
   static const auto numbers = [] {
@@ -123,5 +128,6 @@ TORCH_LIBRARY_IMPL(xtuner, CPU, m) {
   m.impl("fp8_quantize_rows", quantize_rows);
   m.impl("fp8_quantize_blocks", quantize_blocks);
   m.impl("fp8_quantize_columns", quantize_columns);
+  m.impl("fp8_quantize_both", quantize_both);
   m.impl("fp8_dequantize", dequantize);
 }

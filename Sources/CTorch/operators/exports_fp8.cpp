@@ -48,6 +48,23 @@ CTStatus ct_fp8_quantize_columns(ct_tensor *x, ct_tensor *offsets, bool referenc
   });
 }
 
+CTStatus ct_fp8_quantize_both(ct_tensor *x, ct_tensor *offsets, bool reference, ct_tensor **out_rows,
+                              ct_tensor **out_row_scales, ct_tensor **out_columns, ct_tensor **out_column_scales) {
+  return guarded([&] {
+    using Four = std::tuple<Tensor, Tensor, Tensor, Tensor>;
+    auto ends = to_optional_tensor(offsets);
+    Pair rows, columns;
+    if (reference) {
+      std::tie(rows, columns) = xtuner::reference::fp8_quantize_both(x->value, ends);
+    } else {
+      std::tie(std::get<0>(rows), std::get<1>(rows), std::get<0>(columns), std::get<1>(columns)) =
+          xtuner::call<Four(const Tensor &, const OptionalTensor &)>("xtuner::fp8_quantize_both", x->value, ends);
+    }
+    take(rows, out_rows, out_row_scales);
+    take(columns, out_columns, out_column_scales);
+  });
+}
+
 CTStatus ct_fp8_swiglu_rows(ct_tensor *gate_up, bool reference, ct_tensor **out_values, ct_tensor **out_scales) {
   return guarded([&] {
     take(reference ? xtuner::reference::fp8_swiglu_rows(gate_up->value)

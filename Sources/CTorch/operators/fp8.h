@@ -24,6 +24,8 @@ namespace reference {
 Fp8Pair fp8_quantize_rows(const at::Tensor &x);
 Fp8Pair fp8_quantize_blocks(const at::Tensor &x);
 Fp8Pair fp8_quantize_columns(const at::Tensor &x, const std::optional<at::Tensor> &offsets);
+/// In rows and in columns.
+std::tuple<Fp8Pair, Fp8Pair> fp8_quantize_both(const at::Tensor &x, const std::optional<at::Tensor> &offsets);
 Fp8Pair fp8_swiglu_rows(const at::Tensor &gate_up);
 Fp8Pair fp8_swiglu_columns(const at::Tensor &gate_up, const std::optional<at::Tensor> &offsets);
 Fp8Norm fp8_rms_norm(const at::Tensor &x, const std::optional<at::Tensor> &residual, const at::Tensor &weight,

@@ -56,6 +56,7 @@ TORCH_LIBRARY(xtuner, m) {
   m.def("fp8_quantize_rows(Tensor x) -> (Tensor, Tensor)");
   m.def("fp8_quantize_blocks(Tensor x) -> (Tensor, Tensor)");
   m.def("fp8_quantize_columns(Tensor x, Tensor? offsets) -> (Tensor, Tensor)");
+  m.def("fp8_quantize_both(Tensor x, Tensor? offsets) -> (Tensor, Tensor, Tensor, Tensor)");
   m.def("fp8_swiglu_rows(Tensor gate_up) -> (Tensor, Tensor)");
   m.def("fp8_swiglu_columns(Tensor gate_up, Tensor? offsets) -> (Tensor, Tensor)");
   m.def("fp8_rms_norm(Tensor x, Tensor weight, float epsilon) -> (Tensor, Tensor, Tensor, Tensor)");

@@ -51,6 +51,10 @@ Fp8Pair fp8_quantize_columns(const Tensor &x, const std::optional<Tensor> &offse
   return quantize(padded.t(), 1);
 }
 
+std::tuple<Fp8Pair, Fp8Pair> fp8_quantize_both(const Tensor &x, const std::optional<Tensor> &offsets) {
+  return {fp8_quantize_rows(x), fp8_quantize_columns(x, offsets)};
+}
+
 Fp8Pair fp8_swiglu_rows(const Tensor &gate_up) { return fp8_quantize_rows(swiglu(gate_up)); }
 
 Fp8Pair fp8_swiglu_columns(const Tensor &gate_up, const std::optional<Tensor> &offsets) {

@@ -92,10 +92,11 @@ __device__ TileRows rows_of_tile(const int64_t *offsets, int64_t groups, int64_t
   return found;
 }
 
-/// blockIdx: tile of columns, tile of rows. Tiles without rows get zeros.
-template <typename Source, bool kWhole>
-__global__ void columns_kernel(Source x, const int64_t *offsets, uint8_t *values, float *scales, int64_t rows,
-                               int64_t width, int64_t padded, int64_t groups) {
+/// blockIdx: tile of columns, tile of rows. Tiles without rows get zeros. With kRows the same elements are quantised in
+/// rows too.
+template <typename Source, bool kWhole, bool kRows>
+__global__ void columns_kernel(Source x, const int64_t *offsets, uint8_t *values, float *scales, uint8_t *row_values,
+                               float *row_scales, int64_t rows, int64_t width, int64_t padded, int64_t groups) {
   __shared__ TransposedTile tile;
   __shared__ uint32_t of_warps[kTileWarps][kTile];
   __shared__ float inverses[kTile];
@@ -107,7 +108,15 @@ __global__ void columns_kernel(Source x, const int64_t *offsets, uint8_t *values
 #pragma unroll
   for (int pass = 0; pass < kPasses; ++pass) {
     const int row = pass * kPassRows + static_cast<int>(threadIdx.y);
-    x.template load<kWhole>(part.begin + row, column, row < part.count ? width - column : 0, chunks[pass]);
+    const int64_t count = row < part.count ? width - column : 0;
+    x.template load<kWhole>(part.begin + row, column, count, chunks[pass]);
+    if constexpr (kRows) {
+      const float scale = tile_scale(largest_of_row(chunks[pass])), inverse = 1.0f / scale;
+      if (threadIdx.x == 0 && row < part.count) row_scales[blockIdx.x * rows + part.begin + row] = scale;
+      uint32_t words[4];
+      quantize_chunk(chunks[pass], words, [&](int) { return inverse; });
+      store_bytes<kWhole>(row_values + (part.begin + row) * width + column, words, count);
+    }
 #pragma unroll
     for (int i = 0; i < kChunk; ++i) largest[i] = larger(largest[i], magnitude(chunks[pass][i]));
   }
@@ -212,16 +221,21 @@ void fp8_quantize_blocks(Element element, const void *x, uint8_t *values, float 
 }
 
 void fp8_quantize_columns(Element element, Fp8Source source, const void *x, const int64_t *offsets, uint8_t *values,
-                          float *scales, int64_t rows, int64_t width, int64_t padded, int64_t groups,
+                          float *scales, Fp8Rows in_rows, int64_t rows, int64_t width, int64_t padded, int64_t groups,
                           cudaStream_t stream) {
   if (width * padded == 0) return;
-  with_fp8_type(element, are_whole_vectors(address(x), width), [&](auto type, auto is_whole) {
+  bool is_whole = are_whole_vectors(address(x), address(in_rows.values), width);
+  with_fp8_type(element, is_whole, [&](auto type, auto is_whole) {
     using T = typename decltype(type)::Type;
     constexpr bool kWhole = decltype(is_whole)::value;
     dim3 grid(blocks_for(width, kTile), blocks_for(padded, kTile));
     with_source<T>(source, x, width, [&](auto matrix) {
-      XTUNER_LAUNCH(grid, kTileThreads, stream, columns_kernel<decltype(matrix), kWhole>)
-      (matrix, offsets, values, scales, rows, width, padded, groups);
+      auto run = [&](auto kernel) {
+        XTUNER_LAUNCH(grid, kTileThreads, stream, kernel)
+        (matrix, offsets, values, scales, in_rows.values, in_rows.scales, rows, width, padded, groups);
+      };
+      using Matrix = decltype(matrix);
+      in_rows.values ? run(columns_kernel<Matrix, kWhole, true>) : run(columns_kernel<Matrix, kWhole, false>);
     });
   });
 }

@@ -1,13 +1,12 @@
 // Quantisation of a part of matrices to float8_e4m3fn: the elements from `start` on, flat. See fp8_parts.h of the CPU's
 // operators. A block of threads takes what the part has of one block of 128 x 128.
-#include "elements.cuh"
+#include "fp8.cuh"
 #include "kernels.h"
 
 namespace xtuner::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int64_t kTile = 128;
 
 /// What this block of threads has to look at: rows and columns of its block of the matrices.
 struct Place {
@@ -18,7 +17,6 @@ struct Place {
 };
 
 __device__ inline int64_t shorter(int64_t a, int64_t b) { return a < b ? a : b; }
-__device__ inline uint32_t largest_of(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
 __device__ inline Place place_of(const FlatPart &part) {
   const int64_t tiles = (part.width + kTile - 1) / kTile, bands = (part.rows + kTile - 1) / kTile;
@@ -36,8 +34,10 @@ __device__ inline Place place_of(const FlatPart &part) {
 /// Calls `body` with each element of the part that is in the block.
 template <typename Body>
 __device__ void each_element(const FlatPart &part, const Place &place, Body body) {
-  for (int64_t i = threadIdx.x; i < place.height * place.width; i += kThreads) {
-    const int64_t element = place.first + i / place.width * part.width + i % place.width;
+  const int column = threadIdx.x % kTile;
+  if (column >= place.width) return;
+  for (int row = threadIdx.x / kTile; row < place.height; row += kThreads / kTile) {
+    const int64_t element = place.first + row * part.width + column;
     if (element >= 0 && element < part.count) body(element);
   }
 }
@@ -47,29 +47,14 @@ __global__ void part_magnitudes_kernel(const T *x, uint32_t *largest, FlatPart p
   __shared__ uint32_t found[kThreads];
   const Place place = place_of(part);
   uint32_t own = 0;
-  // Bits of numbers without a sign are in their order, NaN above infinity.
-  if (place.is_there)
-    each_element(part, place, [&](int64_t i) { own = largest_of(own, bits(widened(x[i])) & 0x7fffffffu); });
+  if (place.is_there) each_element(part, place, [&](int64_t i) { own = larger(own, magnitude(x[i])); });
   found[threadIdx.x] = own;
   __syncthreads();
   for (int half = kThreads / 2; half > 0; half /= 2) {
-    if (threadIdx.x < half) found[threadIdx.x] = largest_of(found[threadIdx.x], found[threadIdx.x + half]);
+    if (threadIdx.x < half) found[threadIdx.x] = larger(found[threadIdx.x], found[threadIdx.x + half]);
     __syncthreads();
   }
   if (threadIdx.x == 0) largest[blockIdx.x] = found[0];
-}
-
-/// Rounds to nearest, ties to even; NaN for NaN and what is out of range. As the CPU's kernel.
-__device__ inline uint8_t to_e4m3(float x) {
-  const uint32_t all = bits(x), magnitude = all & 0x7fffffffu;
-  uint32_t digits;
-  if (magnitude >= (1087u << 20))
-    digits = 0x7f;
-  else if (magnitude < (121u << 23))  // below 2^-6: adding 2^14 leaves the subnormal's digits in the last bits
-    digits = bits(__uint_as_float(magnitude) + 16384.0f) - 0x46800000u;
-  else
-    digits = (magnitude - (120u << 23) + 0x7ffffu + ((magnitude >> 20) & 1)) >> 20;
-  return static_cast<uint8_t>(digits | ((all >> 24) & 0x80u));
 }
 
 template <typename T>
@@ -77,7 +62,8 @@ __global__ void quantize_part_kernel(const T *x, uint8_t *values, const float *s
   const Place place = place_of(part);
   if (!place.is_there) return;
   const float inverse = 1.0f / scales[blockIdx.x];
-  each_element(part, place, [&](int64_t i) { values[i] = to_e4m3(widened(x[i]) * inverse); });
+  each_element(part, place,
+               [&](int64_t i) { values[i] = static_cast<uint8_t>(e4m3(__fmul_rn(widened(x[i]), inverse))); });
 }
 
 unsigned block_count(const FlatPart &part) {

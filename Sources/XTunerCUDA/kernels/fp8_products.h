@@ -58,7 +58,8 @@ void fp8_transpose(const uint8_t *values, uint8_t *out, int64_t count, int64_t r
 struct CurrentDevice {
   int major, minor, processors;
 };
-CurrentDevice current_device();
+/// Returns null, or what is wrong.
+const char *current_device(CurrentDevice &current);
 
 /// What a product makes, which decides the layout of B's scales.
 enum class Fp8Output { rows, weights, float_weights };

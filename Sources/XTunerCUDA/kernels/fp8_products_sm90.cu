@@ -123,14 +123,16 @@ auto with_products(Fp8Output output, Body &&body) {
 
 }  // namespace
 
-CurrentDevice current_device() {
+const char *current_device(CurrentDevice &current) {
   int device = 0;
-  CurrentDevice current{};
-  if (cudaGetDevice(&device) != cudaSuccess) return current;
-  cudaDeviceGetAttribute(&current.major, cudaDevAttrComputeCapabilityMajor, device);
-  cudaDeviceGetAttribute(&current.minor, cudaDevAttrComputeCapabilityMinor, device);
-  cudaDeviceGetAttribute(&current.processors, cudaDevAttrMultiProcessorCount, device);
-  return current;
+  auto status = cudaGetDevice(&device);
+  auto read = [&](int &value, cudaDeviceAttr attribute) {
+    if (status == cudaSuccess) status = cudaDeviceGetAttribute(&value, attribute, device);
+  };
+  read(current.major, cudaDevAttrComputeCapabilityMajor);
+  read(current.minor, cudaDevAttrComputeCapabilityMinor);
+  read(current.processors, cudaDevAttrMultiProcessorCount);
+  return status == cudaSuccess ? nullptr : cudaGetErrorString(status);
 }
 
 int64_t fp8_workspace(Fp8Output output, int64_t groups, int processors) {

@@ -112,10 +112,15 @@ void fp8_quantize_rows(Element element, Fp8Source source, const void *x, uint8_t
 /// scales[(matrix * bands + band) * tiles + tile]; at most kMostBlocksY matrices and bands of 128 rows.
 void fp8_quantize_blocks(Element element, const void *x, uint8_t *values, float *scales, Matrices shape,
                          cudaStream_t stream);
+/// Where the same matrix quantised in rows goes; null where that is not wanted.
+struct Fp8Rows {
+  uint8_t *values;
+  float *scales;
+};
 /// values[column * padded + place] and scales[place / 128 * width + column]. `offsets` are the ends of the groups, or
 /// null for one group. At most kMostBlocksY tiles of 128 rows.
 void fp8_quantize_columns(Element element, Fp8Source source, const void *x, const int64_t *offsets, uint8_t *values,
-                          float *scales, int64_t rows, int64_t width, int64_t padded, int64_t groups,
+                          float *scales, Fp8Rows in_rows, int64_t rows, int64_t width, int64_t padded, int64_t groups,
                           cudaStream_t stream);
 /// The scale of (matrix, row, column) is scales[matrix * .matrix + row / .height * .band + column / 128 * .tile].
 struct ScaleSteps {

@@ -49,15 +49,15 @@ __global__ void norm_kernel(const T *x, const T *residual, const T *weight, T *s
   }
 }
 
-/// As norm_kernel, and the row's tiles as float8: eight neighbouring lanes have one, 16 elements each. They read what
-/// other threads may have added.
-template <typename T, bool kWhole, bool kAdds>
+/// As norm_kernel, with the same bits, and the row's tiles as float8: eight neighbouring lanes have one, 16 elements each.
+/// They read what other threads may have added.
+template <typename T, int N, bool kWhole, bool kAdds>
 __global__ void norm_fp8_kernel(const T *x, const T *residual, const T *weight, T *sum, T *y, float *scales,
                                 uint8_t *values, float *tile_scales, int64_t width, float epsilon) {
   int64_t row = blockIdx.x;
   x += row * width, y += row * width, values += row * width;
   if constexpr (kAdds) residual += row * width, sum += row * width;
-  const float scale = row_scale < T, kWhole ? kVector<T> : 1, kAdds > (x, residual, sum, width, epsilon);
+  const float scale = row_scale<T, N, kAdds>(x, residual, sum, width, epsilon);
   if (threadIdx.x == 0) scales[row] = scale;
   const T *from = kAdds ? sum : x;
   for (int64_t first = 0; first < width; first += blockDim.x * kChunk) {
@@ -185,12 +185,19 @@ void rms_norm_fp8(Element element, const void *x, const void *residual, const vo
       (static_cast<const T *>(x), static_cast<const T *>(residual), static_cast<const T *>(weight),
        static_cast<T *>(sum), static_cast<T *>(y), scales, values, tile_scales, width, epsilon);
     };
-    bool is_whole = are_whole_vectors(address(x), address(residual), address(weight), address(sum), address(y),
-                                      address(values), width);
+    constexpr int N = kVector<T>;
+    // Sums are those of rms_norm where only the tiles' accesses have to be narrow.
+    bool has_vectors =
+        are_whole_vectors(address(x), address(residual), address(weight), address(sum), address(y), width * sizeof(T));
+    bool is_whole = has_vectors && are_whole_vectors(address(values), width);
+    auto choose = [&](auto whole, auto vectors, auto plain) {
+      is_whole ? run(whole, N) : has_vectors ? run(vectors, N) : run(plain, 1);
+    };
     if (residual != nullptr)
-      is_whole ? run(norm_fp8_kernel<T, true, true>, kVector<T>) : run(norm_fp8_kernel<T, false, true>, 1);
+      choose(norm_fp8_kernel<T, N, true, true>, norm_fp8_kernel<T, N, false, true>, norm_fp8_kernel<T, 1, false, true>);
     else
-      is_whole ? run(norm_fp8_kernel<T, true, false>, kVector<T>) : run(norm_fp8_kernel<T, false, false>, 1);
+      choose(norm_fp8_kernel<T, N, true, false>, norm_fp8_kernel<T, N, false, false>,
+             norm_fp8_kernel<T, 1, false, false>);
   };
   element == Element::bfloat16 ? launch(TypeOf<BFloat16>{}) : launch(TypeOf<float>{});
 }

@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/empty_strided.h>
 #include <c10/core/DeviceGuard.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAStream.h>
@@ -74,6 +75,16 @@ void check_devices(const char *what, const Tensor &x, const Others &...others) {
 inline void check_row_count(int64_t rows, const char *what) {
   TORCH_CHECK(rows <= std::numeric_limits<int32_t>::max(), what, ": ", rows, " rows are more than ",
               std::numeric_limits<int32_t>::max());
+}
+
+/// Values of float8 for numbers like x, of these sizes.
+inline Tensor float8_values(const Tensor &x, at::IntArrayRef sizes) {
+  return at::empty(sizes, x.options().dtype(at::kFloat8_e4m3fn));
+}
+
+/// Scales of [rows, tiles], those of a tile of all rows side by side.
+inline Tensor scales_by_tile(const Tensor &x, int64_t rows, int64_t tiles) {
+  return at::empty_strided({rows, tiles}, {1, rows}, x.options().dtype(at::kFloat));
 }
 
 inline Tensor floats(const Tensor &x, at::IntArrayRef sizes) { return at::empty(sizes, x.options().dtype(at::kFloat)); }

@@ -1,8 +1,6 @@
 // Quantisation to float8_e4m3fn, of rows or of SwiGLU's, and back.
 #include "../../CTorch/operators/fp8.h"
 
-#include <ATen/ops/empty_strided.h>
-
 #include "arguments.h"
 
 namespace xtuner::cuda_operators {
@@ -10,15 +8,6 @@ namespace {
 
 const uint8_t *bytes_of(const Tensor &values) { return static_cast<const uint8_t *>(values.const_data_ptr()); }
 uint8_t *mutable_bytes_of(Tensor &values) { return static_cast<uint8_t *>(values.mutable_data_ptr()); }
-
-Tensor values_like(const Tensor &x, at::IntArrayRef sizes) {
-  return at::empty(sizes, x.options().dtype(at::kFloat8_e4m3fn));
-}
-
-/// Scales of [rows, tiles], those of a tile of all rows side by side.
-Tensor scales_by_tile(const Tensor &x, int64_t rows, int64_t tiles) {
-  return at::empty_strided({rows, tiles}, {1, rows}, x.options().dtype(at::kFloat));
-}
 
 void check_tile_count(int64_t count, const char *what) {
   TORCH_CHECK(count <= cuda::kMostBlocksY, what, ": ", count, " matrices or tiles of ", kFp8Tile,
@@ -39,7 +28,7 @@ Fp8Pair in_rows(cuda::Fp8Source source, const Tensor &x, const char *what) {
   int64_t width = width_of(source, x, what), rows = x.size(0);
   OnDevice stream(x);
   auto from = x.contiguous();
-  auto values = values_like(x, {rows, width}), scales = scales_by_tile(x, rows, fp8_tiles(width));
+  auto values = float8_values(x, {rows, width}), scales = scales_by_tile(x, rows, fp8_tiles(width));
   cuda::fp8_quantize_rows(element_of(x, what), source, from.const_data_ptr(), mutable_bytes_of(values),
                           scales.mutable_data_ptr<float>(), rows, width, stream);
   return {values, scales};
@@ -53,7 +42,7 @@ Fp8Pair quantize_blocks(const Tensor &x) {
   auto from = x.contiguous();
   auto sizes = x.sizes().vec();
   cuda::Matrices shape{x.dim() == 3 ? x.size(0) : 1, x.size(-2), x.size(-1)};
-  auto values = values_like(x, sizes);
+  auto values = float8_values(x, sizes);
   sizes[sizes.size() - 2] = fp8_tiles(shape.rows);
   sizes[sizes.size() - 1] = fp8_tiles(shape.width);
   check_tile_count(std::max(shape.count, fp8_tiles(shape.rows)), "fp8_quantize_blocks");
@@ -63,8 +52,9 @@ Fp8Pair quantize_blocks(const Tensor &x) {
   return {values, scales};
 }
 
-/// The kernel stops where offsets do not rise to the number of rows.
-Fp8Pair in_columns(cuda::Fp8Source source, const Tensor &x, const std::optional<Tensor> &offsets, const char *what) {
+/// The kernel stops where offsets do not rise to the number of rows. `in_rows` gets the same quantised in rows.
+Fp8Pair in_columns(cuda::Fp8Source source, const Tensor &x, const std::optional<Tensor> &offsets, const char *what,
+                   Fp8Pair *in_rows = nullptr) {
   int64_t width = width_of(source, x, what), rows = x.size(0), groups = offsets ? offsets->numel() : 1;
   if (offsets) check_fp8_offsets(*offsets, what);
   check_devices(what, x, offsets);
@@ -73,14 +63,25 @@ Fp8Pair in_columns(cuda::Fp8Source source, const Tensor &x, const std::optional<
   check_row_count(rows, what);
   int64_t padded = fp8_padded_rows(rows, groups);
   check_tile_count(padded / kFp8Tile, what);
-  auto values = values_like(x, {width, padded}), scales = scales_by_tile(x, width, padded / kFp8Tile);
+  auto values = float8_values(x, {width, padded}), scales = scales_by_tile(x, width, padded / kFp8Tile);
+  cuda::Fp8Rows to_rows{};
+  if (in_rows) {
+    auto &[row_values, row_scales] =
+        *in_rows = {float8_values(x, x.sizes()), scales_by_tile(x, rows, fp8_tiles(width))};
+    to_rows = {mutable_bytes_of(row_values), row_scales.mutable_data_ptr<float>()};
+  }
   cuda::fp8_quantize_columns(element_of(x, what), source, from.const_data_ptr(),
                              offsets ? offsets->const_data_ptr<int64_t>() : nullptr, mutable_bytes_of(values),
-                             scales.mutable_data_ptr<float>(), rows, width, padded, groups, stream);
+                             scales.mutable_data_ptr<float>(), to_rows, rows, width, padded, groups, stream);
   return {values, scales};
 }
 Fp8Pair quantize_columns(const Tensor &x, const std::optional<Tensor> &offsets) {
   return in_columns(cuda::Fp8Source::rows, x, offsets, "fp8_quantize_columns");
+}
+std::tuple<Tensor, Tensor, Tensor, Tensor> quantize_both(const Tensor &x, const std::optional<Tensor> &offsets) {
+  Fp8Pair in_rows;
+  auto [values, scales] = in_columns(cuda::Fp8Source::rows, x, offsets, "fp8_quantize_both", &in_rows);
+  return {std::get<0>(in_rows), std::get<1>(in_rows), values, scales};
 }
 Fp8Pair swiglu_columns(const Tensor &gate_up, const std::optional<Tensor> &offsets) {
   return in_columns(cuda::Fp8Source::swiglu, gate_up, offsets, "fp8_swiglu_columns");
@@ -108,6 +109,7 @@ TORCH_LIBRARY_IMPL(xtuner, XTUNER_DEVICE_KEY, m) {
   m.impl("fp8_quantize_rows", quantize_rows);
   m.impl("fp8_quantize_blocks", quantize_blocks);
   m.impl("fp8_quantize_columns", quantize_columns);
+  m.impl("fp8_quantize_both", quantize_both);
   m.impl("fp8_swiglu_rows", swiglu_rows);
   m.impl("fp8_swiglu_columns", swiglu_columns);
   m.impl("fp8_dequantize", dequantize);

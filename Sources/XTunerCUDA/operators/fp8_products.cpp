@@ -17,7 +17,9 @@ const uint8_t *bytes_of(const Tensor &values) { return static_cast<const uint8_t
 
 /// Multiprocessors of the current device, which has to multiply float8 as the kernels do.
 int processors_for(const char *what) {
-  auto device = cuda::current_device();
+  cuda::CurrentDevice device{};
+  auto error = cuda::current_device(device);
+  TORCH_CHECK(error == nullptr, what, ": CUDA does not say what the device is: ", error);
   TORCH_CHECK(device.major == 9 && device.minor == 0, what,
               ": native products need a GPU of compute capability 9.0, this one has ", device.major, ".", device.minor,
               "; emulated products work there too");

@@ -64,8 +64,7 @@ Fp8AddNorm quantized_norm(const Tensor &x, const std::optional<Tensor> &residual
   int64_t rows = row_count(x, what), width = x.size(1);
   auto w = weight.contiguous(), sum = residual ? at::empty_like(x) : Tensor();
   auto y = at::empty_like(x), scale = floats(x, {rows});
-  auto values = at::empty(x.sizes(), x.options().dtype(at::kFloat8_e4m3fn));
-  auto scales = at::empty({fp8_tiles(width), x.size(0)}, x.options().dtype(at::kFloat)).t();
+  auto values = float8_values(x, x.sizes()), scales = scales_by_tile(x, rows, fp8_tiles(width));
   cuda::rms_norm_fp8(element_of(x, what), pointer(x), pointer(residual), pointer(w),
                      residual ? sum.mutable_data_ptr() : nullptr, y.mutable_data_ptr(), scale.mutable_data_ptr<float>(),
                      static_cast<uint8_t *>(values.mutable_data_ptr()), scales.mutable_data_ptr<float>(), rows, width,

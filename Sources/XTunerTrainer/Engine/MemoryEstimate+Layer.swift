@@ -82,7 +82,9 @@ struct ImaginedLayer {
     parameter.unit = parameter.unit.float8
     let groupSize = E == nil ? setting.layout.shard : setting.layout.expertShard
     let products = ImaginedProducts(
-      .init(R: R, N: N, K: K, E: E ?? 1, isQuantized: groupSize > 1, hasRows: hasRows),
+      .init(
+        R: R, N: N, K: K, E: E ?? 1, isGrouped: E != nil, isQuantized: groupSize > 1,
+        hasRows: hasRows),
       setting.float8Products)
     return isGated
       ? ledger.float8SwiGLULinear(x, byteCount: R * N * e, products, parameter)

@@ -297,7 +297,10 @@ final class ImaginedStep {
   private func float8Chunk(_ C: Int) {
     let hidden = ledger.take(C * D * e, \.head)
     let products = ImaginedProducts(
-      .init(R: C, N: V, K: D, E: 1, isQuantized: true, hasRows: false), setting.float8Products)
+      .init(
+        R: C, N: V, K: D, E: 1, isGrouped: false, isQuantized: true, hasRows: false, gradientSize: 4
+      ),
+      setting.float8Products)
     _ = ledger.take(products.forward, \.working)
     let logits = ledger.take(C * V * e, \.head)
     _ = ledger.take(products.inputGradient, \.working)

@@ -14,24 +14,32 @@ import XTunerModels
     _ products: Float8Products, experts: Int = 1, isQuantized: Bool = false, hasRows: Bool = false
   ) -> ImaginedProducts {
     ImaginedProducts(
-      .init(R: 256, N: 384, K: 512, E: experts, isQuantized: isQuantized, hasRows: hasRows),
+      .init(
+        R: 256, N: 384, K: 512, E: experts, isGrouped: experts > 1, isQuantized: isQuantized,
+        hasRows: hasRows),
       products)
   }
 
   @Test func nativeProductsTakeOperandsScalesAndATransposedWeight() {
     let (rows, weight) = (256 * 512 + 4 * 256 * 4, 384 * 512 + 4 * 12)
     let native = products(.native)
-    #expect(native.forward == rows + weight + 4 * 256 * 4)
+    let result = 2 * 256 * 384
+    #expect(native.forward == rows + weight + 4 * 256 * 4 + result)
     #expect(
-      native.inputGradient == 256 * 384 + 4 * 256 * 3 + weight + 4 * 256 * 3 + weight)
-    #expect(native.weightGradient == (384 + 512) * 256 + 4 * (384 + 512) * 2)
+      native.inputGradient
+        == 2 * 256 * 384 + 4 * (256 * 3 + 384 * 2) + weight + 4 * 256 * 3 + weight + 2 * 256 * 512
+    )
+    #expect(
+      native.weightGradient == (384 + 512) * 256 + 4 * (384 + 512) * 2 + 2 * 384 * 512)
     let given = products(.native, isQuantized: true, hasRows: true)
-    #expect(given.forward == 4 * 256 * 4)
+    #expect(given.forward == 4 * 256 * 4 + result)
     #expect(given.inputGradient == native.inputGradient - weight)
     // Each group may have a tile that is not full.
     let experts = products(.native, experts: 8)
-    #expect(experts.forward == rows + 8 * weight + 4 * 256 * 4)
-    #expect(experts.weightGradient == (384 + 512) * 1152 + 4 * (384 + 512) * 9)
+    #expect(experts.forward == rows + 8 * weight + 4 * 256 * 4 + result)
+    #expect(
+      experts.weightGradient
+        == (384 + 512) * 1152 + 4 * (384 + 512) * 9 + 8 * 2 * 384 * 512)
   }
 
   @Test func emulatedProductsTakeFloatsBesides() {
@@ -39,9 +47,10 @@ import XTunerModels
       let native = products(.native, isQuantized: isQuantized, hasRows: hasRows)
       let emulated = products(.emulated, isQuantized: isQuantized, hasRows: hasRows)
       let floats = 4 * (256 * 512 + 384 * 512 + 256 * 384)
-      #expect(emulated.forward == native.forward - 4 * 256 * 4 + floats)
+      #expect(emulated.forward == native.forward - 4 * 256 * 4 - 2 * 256 * 384 + floats)
       #expect(
-        emulated.weightGradient == native.weightGradient + 4 * (256 * (384 + 512) + 384 * 512))
+        emulated.weightGradient
+          == native.weightGradient - 2 * 384 * 512 + 4 * (256 * (384 + 512) + 384 * 512))
     }
   }
 
