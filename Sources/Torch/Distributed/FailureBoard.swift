@@ -148,23 +148,6 @@ final class FailureBoard: Sendable {
     for rank in ranks { hash = (hash ^ UInt64(rank)) &* 0x100_0000_01b3 }
     return String(hash, radix: 16)
   }
-
-  /// A value that another thread sets.
-  private final class Answer<Value: Sendable>: Sendable {
-    private let value = Mutex<Value?>(nil)
-
-    func set(_ value: Value) { self.value.withLock { $0 = value } }
-
-    /// Looks again and again: a condition's time-out would go by the wall clock, which may be set.
-    func wait(for limit: Duration) -> Value? {
-      let deadline = ContinuousClock.now + limit
-      while true {
-        if let value = value.withLock({ $0 }) { return value }
-        guard ContinuousClock.now < deadline else { return nil }
-        Thread.sleep(forTimeInterval: 0.001)
-      }
-    }
-  }
 }
 
 extension FailureBoard.Silence {

@@ -2,32 +2,6 @@ import CTorch
 import Foundation
 import Synchronization
 
-/// This rank's connections to the others of a group, which several threads may hold.
-// The pointer is never changed, and c10d's groups take their own locks where threads end them.
-final class GroupHandle: @unchecked Sendable {
-  let raw: OpaquePointer
-  private let isOnDevice: Bool
-  private let isBroken = Mutex(false)
-
-  init(_ raw: OpaquePointer, isOnDevice: Bool) {
-    self.raw = raw
-    self.isOnDevice = isOnDevice
-  }
-
-  /// Freeing waits for operations under way, and those of a broken group end with their time-outs.
-  func markBroken() { isBroken.withLock { $0 = true } }
-
-  deinit {
-    guard isBroken.withLock({ $0 }) else {
-      if isOnDevice { _ = ct_group_shutdown(raw) }
-      return ct_group_free(raw)
-    }
-    // Nobody else has it any more.
-    nonisolated(unsafe) let broken = raw
-    Thread.detachNewThread { ct_group_free(broken) }
-  }
-}
-
 /// Looks after the operations of a group that run on a device.
 ///
 /// There they only stand in line, and the host goes on: no thread waits for one of them, but all that read
@@ -40,8 +14,10 @@ final class GroupWatch: Sendable {
   private static let pause = 0.1
   /// An operation that takes no longer is no reason to ask the store whether another rank gave up.
   private static let patience = Duration.seconds(2)
-  /// How long a call may take to return after its group was ended.
-  private static let grace = Duration.seconds(5)
+  /// How long a call may take to return after this rank began to end its groups.
+  private static let grace = Duration.seconds(10)
+  /// Operations that the host has the results of are seen as ended a little later.
+  private static let lag = Duration.seconds(2)
 
   private struct State {
     var pending: [(operation: Operation, outcome: Outcome)] = []
@@ -100,8 +76,15 @@ final class GroupWatch: Sendable {
   /// The first failure of this rank's groups.
   var failure: CommunicationError? { state.withLock { $0.failure } }
 
-  /// The host begins to issue an operation, which it has until `leave`.
-  func enter(_ operation: Operation) { state.withLock { $0.calling = operation } }
+  /// The host begins to issue an operation, which it has until `leave`; not after a failure, when nobody
+  /// would look after it.
+  func enter(_ operation: Operation) throws(CommunicationError) {
+    let failure = state.withLock { state in
+      if state.failure == nil { state.calling = operation }
+      return state.failure
+    }
+    if let failure { throw failure }
+  }
 
   func leave() { state.withLock { $0.calling = nil } }
 
@@ -117,30 +100,43 @@ final class GroupWatch: Sendable {
     }
   }
 
-  /// Ends the watch of a group that is given up; whether all its operations have ended well.
-  func close() -> Bool {
-    companions.remove(self)
-    return state.withLock { state in
-      let finding = Self.oldest(&state)
+  /// Whether all operations have ended well, for which it waits a little.
+  func isDrained() -> Bool {
+    poll(for: Self.lag, every: 0.01) {
+      state.withLock { state in
+        guard state.failure == nil else { return false }
+        return switch Self.oldest(&state) {
+        case .nothing: true
+        case .waiting: nil
+        case .failed: false
+        }
+      }
+    } ?? false
+  }
+
+  /// Ends the watch; the group is given up.
+  func close() {
+    state.withLock { state in
       state.isClosed = true
       state.pending = []
-      if case .nothing = finding { return state.failure == nil }
-      return false
     }
+    companions.remove(self)
   }
 
   /// One look; false when there is nothing more to look after.
   private func look() -> Bool {
-    let now = state.withLock { $0 }
-    if now.isClosed { return false }
-    if let failure = now.failure {
-      guard now.calling != nil else { return false }
-      guard now.failedAt.duration(to: .now) >= Self.grace else { return true }
+    let (isClosed, failure, failedAt, calling) = state.withLock {
+      ($0.isClosed, $0.failure, $0.failedAt, $0.calling)
+    }
+    if isClosed { return false }
+    if let failure {
+      guard calling != nil else { return false }
+      guard failedAt.duration(to: .now) >= Self.grace else { return true }
       companions.abandon(failure)
       return false
     }
     switch state.withLock({ Self.oldest(&$0) }) {
-    case .nothing: if let calling = now.calling { look(at: calling, "its call did not return") }
+    case .nothing: if let calling { look(at: calling, "its call did not return") }
     case .failed(let operation, let cause): _ = fail(operation, cause: cause)
     case .waiting(let operation): look(at: operation, "it did not end")
     }

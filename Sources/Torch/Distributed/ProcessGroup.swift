@@ -142,7 +142,17 @@ public final class ProcessGroup {
   }
 
   deinit {
-    if watch?.close() == false || ownFailure != nil { handle?.markBroken() }
+    if ownFailure != nil { handle?.markBroken() }
+    watch?.close()
+  }
+
+  /// Ends a group of a device in good order, after the last operation; every rank calls it.
+  ///
+  /// Without it the group is aborted when nobody has it any more. One whose operations have not ended
+  /// stays as it is, and other ranks that do not call it are waited for up to ten seconds.
+  public func shutDown() {
+    guard let watch, let handle, firstFailure == nil, watch.isDrained() else { return }
+    handle.shutDown(within: .seconds(10))
   }
 
   private static func cannotConnect(
@@ -172,7 +182,7 @@ public final class ProcessGroup {
     let operation = Operation(name: name, label: label, number: operationCount, issued: .now)
     guard let handle else { return Work(operation, of: self, handle: nil, finish: finish) }
     var work: OpaquePointer?
-    watch?.enter(operation)
+    try watch?.enter(operation)
     let status = withExtendedLifetime(tensors) { body(handle.raw, tensors.map(\.handle), &work) }
     watch?.leave()
     guard status == .OK, let work else {

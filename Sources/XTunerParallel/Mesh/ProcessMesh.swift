@@ -73,6 +73,9 @@ public final class ProcessMesh {
   /// This rank's place along the expert tensor axis.
   public var expertTensorIndex: Int { expert.index % layout.expertTensor }
 
+  /// Ends groups of devices in good order, after the last operation; every rank calls it.
+  public func shutDown() { for group in groups { group.shutDown() } }
+
   /// All groups with more than one rank, by name; for tests that slow them down.
   public var groups: [ProcessGroup] {
     [world, shard, replicate, expert, expertShard, sequence].filter { $0.size > 1 }

@@ -199,6 +199,7 @@ public final class TrainingRun {
     try log.write(
       .info, isStopped ? "run stopped" : "run finished",
       ["step": String(step), "reason": stopRequest.reason ?? "last step"])
+    ranks.mesh.shutDown()
     return outcome
   }
 

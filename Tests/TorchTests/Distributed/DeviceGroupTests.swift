@@ -148,7 +148,7 @@ import Testing
       return "came back"
     }
     let message = try results[0].get()
-    #expect(message.hasPrefix("all-gather of first in group held (ranks 0, 1) failed after 2"))
+    #expect(message.hasPrefix("all-gather of first in group held (ranks 0, 1) failed after "))
     #expect(
       message.hasSuffix("s: rank 1 did not take part; look at its log for the first error"),
       "\(message)")
@@ -186,12 +186,11 @@ import Testing
         _ = try groups[1].allGather(
           into: Tensor.zeros([2]), from: Tensor.zeros([1]), label: "unanswered")
       }
-      // The other one's operation never begins; both leave together.
-      try groups[0].barrier(label: "end")
+      for group in groups { group.shutDown() }
     }
-    try waitUntil { test_group_shutdown_count("orderly") == 2 }
-    try waitUntil { test_group_shutdown_count("left") == 1 }
-    #expect(test_group_shutdown_count("failing") == 0)
+    #expect(test_group_shutdown_count("orderly") == 2)
+    #expect(test_group_shutdown_count("left") == 1)
+    #expect(test_group_shutdown_count("ordered") == 0)
   }
 
   @Test func aGroupThatCannotBeMadeSaysWhy() throws {
