@@ -97,6 +97,15 @@ public struct Float8Tensor {
   }
 }
 
+/// A quantised tensor of an operation that makes values and scales.
+func makeFloat8(
+  _ operation: StaticString, _ tiling: Float8Tensor.Tiling,
+  _ body: (TensorSlot, TensorSlot) -> CTStatus
+) -> Float8Tensor {
+  let (values, scales) = makeTensors2(operation, body)
+  return Float8Tensor(values: values, scales: scales, tiling: tiling)
+}
+
 /// Who multiplies quantised operands.
 public enum Float8Products: Sendable {
   /// Operands are read back as float32 and multiplied so, on any device.
@@ -110,24 +119,22 @@ extension Tensor {
   ///
   /// Scales are `[R, ceil(K / 128)]`, of which those of a tile of all rows lie side by side.
   public func quantizedInRows(implementation: Implementation = .kernel) -> Float8Tensor {
-    let (values, scales) = withExtendedLifetime(self) {
-      makeTensors2("xtuner::fp8_quantize_rows") {
+    withExtendedLifetime(self) {
+      makeFloat8("xtuner::fp8_quantize_rows", .rows) {
         ct_fp8_quantize_rows(handle, implementation == .reference, $0, $1)
       }
     }
-    return Float8Tensor(values: values, scales: scales, tiling: .rows)
   }
 
   /// Blocks of 128 x 128 of `[N, K]` or `[E, N, K]`: what weights are multiplied as.
   ///
   /// Scales are `[ceil(N / 128), ceil(K / 128)]`, those of an expert by themselves.
   public func quantizedInBlocks(implementation: Implementation = .kernel) -> Float8Tensor {
-    let (values, scales) = withExtendedLifetime(self) {
-      makeTensors2("xtuner::fp8_quantize_blocks") {
+    withExtendedLifetime(self) {
+      makeFloat8("xtuner::fp8_quantize_blocks", .blocks) {
         ct_fp8_quantize_blocks(handle, implementation == .reference, $0, $1)
       }
     }
-    return Float8Tensor(values: values, scales: scales, tiling: .blocks)
   }
 
   /// Tiles of 128 elements of a column of `[R, K]`, transposed to `[K, P]`: the operands of a weight's
@@ -138,12 +145,11 @@ extension Tensor {
   public func quantizedInColumns(
     offsets: Tensor? = nil, implementation: Implementation = .kernel
   ) -> Float8Tensor {
-    let (values, scales) = withExtendedLifetime((self, offsets)) {
-      makeTensors2("xtuner::fp8_quantize_columns") {
+    withExtendedLifetime((self, offsets)) {
+      makeFloat8("xtuner::fp8_quantize_columns", .rows) {
         ct_fp8_quantize_columns(handle, offsets?.handle, implementation == .reference, $0, $1)
       }
     }
-    return Float8Tensor(values: values, scales: scales, tiling: .rows)
   }
 
   /// ``quantizedInRows(implementation:)`` and ``quantizedInColumns(offsets:implementation:)`` of one

@@ -27,24 +27,22 @@ extension Tensor {
   /// `silu(gate) * up` of rows `[gate, up]`, `[R, 2 K]`, as ``quantizedInRows(implementation:)`` makes it
   /// of ``swiGLU(implementation:)``, which is not written.
   public func swiGLUQuantizedInRows(implementation: Implementation = .kernel) -> Float8Tensor {
-    let (values, scales) = withExtendedLifetime(self) {
-      makeTensors2("xtuner::fp8_swiglu_rows") {
+    withExtendedLifetime(self) {
+      makeFloat8("xtuner::fp8_swiglu_rows", .rows) {
         ct_fp8_swiglu_rows(handle, implementation == .reference, $0, $1)
       }
     }
-    return Float8Tensor(values: values, scales: scales, tiling: .rows)
   }
 
   /// The same in columns, `[K, P]`, as of ``quantizedInColumns(offsets:implementation:)``.
   public func swiGLUQuantizedInColumns(
     offsets: Tensor? = nil, implementation: Implementation = .kernel
   ) -> Float8Tensor {
-    let (values, scales) = withExtendedLifetime((self, offsets)) {
-      makeTensors2("xtuner::fp8_swiglu_columns") {
+    withExtendedLifetime((self, offsets)) {
+      makeFloat8("xtuner::fp8_swiglu_columns", .rows) {
         ct_fp8_swiglu_columns(handle, offsets?.handle, implementation == .reference, $0, $1)
       }
     }
-    return Float8Tensor(values: values, scales: scales, tiling: .rows)
   }
 
   /// As ``float8Linear(_:weight:quantized:bias:rows:products:)`` of ``swiGLU(implementation:)`` of this

@@ -106,19 +106,19 @@ void check_fused(at::ScalarType type) {
                 xtuner::reference::fp8_quantize_columns(y.cpu(), offsets));
   }
   auto x = random({rows(), columns()}, type), residual = random(x.sizes(), type), weight = random({x.size(1)}, type);
-  auto [alone, scale, values, scales] =
-      xtuner::call<std::tuple<Tensor, Tensor, Tensor, Tensor>(const Tensor &, const Tensor &, double)>(
-          "xtuner::fp8_rms_norm", there(x), there(weight), 1e-6);
+  using Norm = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>(const Tensor &, const OptionalTensor &,
+                                                                  const Tensor &, double);
+  auto [no_sum, alone, scale, values, scales] =
+      xtuner::call<Norm>("xtuner::fp8_rms_norm", there(x), OptionalTensor(), there(weight), 1e-6);
   auto [plain, plain_scale] =
       xtuner::call<Pair(const Tensor &, const Tensor &, double)>("xtuner::rms_norm", there(x), there(weight), 1e-6);
   auto of_norm = text("fp8 of a norm of ", x.sizes(), " ", type);
   expect(at::equal(alone.cpu(), plain.cpu()), of_norm);
   expect(at::equal(scale.cpu(), plain_scale.cpu()), of_norm + ", scale");
   expect_same(of_norm, {values, scales}, xtuner::reference::fp8_quantize_rows(alone.cpu()));
+  expect(!no_sum.defined(), of_norm + " has no sum");
   auto [sum, added, add_scale, add_values, add_scales] =
-      xtuner::call<std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>(const Tensor &, const Tensor &, const Tensor &,
-                                                                      double)>("xtuner::fp8_add_rms_norm", there(x),
-                                                                               there(residual), there(weight), 1e-6);
+      xtuner::call<Norm>("xtuner::fp8_rms_norm", there(x), OptionalTensor(there(residual)), there(weight), 1e-6);
   auto [plain_sum, plain_added, plain_add_scale] =
       xtuner::call<std::tuple<Tensor, Tensor, Tensor>(const Tensor &, const Tensor &, const Tensor &, double)>(
           "xtuner::add_rms_norm", there(x), there(residual), there(weight), 1e-6);

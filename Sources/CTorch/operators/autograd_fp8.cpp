@@ -125,19 +125,12 @@ Tensor apply(const char *what, const Tensor &x, const Tensor &weight, const Opti
 
 /// x and the residual, or x alone: the sum is x then.
 struct Fp8RMSNorm : Function<Fp8RMSNorm> {
-  using Norm = std::tuple<Tensor, Tensor, Tensor, Tensor>;
-  using AddNorm = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
-
   static variable_list forward(AutogradContext *ctx, const Tensor &x, const OptionalTensor &residual,
                                const Tensor &weight, double epsilon) {
-    Tensor sum = x, y, scale, values, scales;
-    if (residual)
-      std::tie(sum, y, scale, values, scales) = call<AddNorm(const Tensor &, const Tensor &, const Tensor &, double)>(
-          "xtuner::fp8_add_rms_norm", x, *residual, weight, epsilon);
-    else
-      std::tie(y, scale, values, scales) =
-          call<Norm(const Tensor &, const Tensor &, double)>("xtuner::fp8_rms_norm", x, weight, epsilon);
-    ctx->save_for_backward({sum, weight, scale});
+    using Made = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
+    auto [sum, y, scale, values, scales] = call<Made(const Tensor &, const OptionalTensor &, const Tensor &, double)>(
+        "xtuner::fp8_rms_norm", x, residual, weight, epsilon);
+    ctx->save_for_backward({residual ? sum : x, weight, scale});
     ctx->mark_non_differentiable({values, scales});
     ctx->set_materialize_grads(false);
     ctx->saved_data["adds"] = residual.has_value();

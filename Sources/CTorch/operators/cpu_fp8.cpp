@@ -16,20 +16,10 @@ using at::Tensor;
 
 Fp8Pair quantize_rows(const Tensor &x) {
   check_fp8_source(x, false, "fp8_quantize_rows");
-  auto from = x.contiguous();
   int64_t rows = x.size(0), width = x.size(1);
-  auto values = at::empty({rows, width}, x.options().dtype(at::kFloat8_e4m3fn));
-  auto scales = scales_by_tile(rows, fp8_tiles(width), x);
-  with_element(x, [&](auto *element) {
-    using Element = std::remove_const_t<std::remove_pointer_t<decltype(element)>>;
-    auto kernel = XTUNER_KERNEL(quantize_bands<Element>);
-    auto xs = from.const_data_ptr<Element>();
-    auto to = bytes_of(values);
-    auto to_scales = scales.mutable_data_ptr<float>();
-    parallel_for(rows, grain(width),
-                 [&](int64_t begin, int64_t end) { kernel(xs, to, to_scales, rows, width, 1, 1, rows, begin, end); });
+  return in_rows(x, width, [&](auto *xs, uint8_t *to, float *scales, int64_t begin, int64_t end) {
+    XTUNER_KERNEL(quantize_bands<ElementOf<decltype(xs)>>)(xs, to, scales, rows, width, 1, 1, rows, begin, end);
   });
-  return {values, scales};
 }
 
 Fp8Pair quantize_blocks(const Tensor &x) {
@@ -42,13 +32,11 @@ Fp8Pair quantize_blocks(const Tensor &x) {
   shape[shape.size() - 2] = bands;
   shape[shape.size() - 1] = tiles;
   auto scales = at::empty(shape, x.options().dtype(at::kFloat));
-  with_element(x, [&](auto *element) {
-    using Element = std::remove_const_t<std::remove_pointer_t<decltype(element)>>;
-    auto kernel = XTUNER_KERNEL(quantize_bands<Element>);
-    auto xs = from.const_data_ptr<Element>();
+  with_elements(from, [&](auto *xs) {
+    auto kernel = XTUNER_KERNEL(quantize_bands<ElementOf<decltype(xs)>>);
     auto to = bytes_of(values);
     auto to_scales = scales.mutable_data_ptr<float>();
-    parallel_for(groups * bands, grain(width * kFp8Tile), [&](int64_t begin, int64_t end) {
+    parallel_for(groups * bands, row_grain(width * kFp8Tile), [&](int64_t begin, int64_t end) {
       for (int64_t item = begin; item < end; ++item) {
         int64_t group = item / bands, band = item % bands, place = group * rows * width;
         kernel(xs + place, to + place, to_scales + group * bands * tiles, rows, width, kFp8Tile, tiles, 1, band,
@@ -61,24 +49,14 @@ Fp8Pair quantize_blocks(const Tensor &x) {
 
 Fp8Pair quantize_columns(const Tensor &x, const std::optional<Tensor> &offsets) {
   check_fp8_source(x, false, "fp8_quantize_columns");
-  auto from = x.contiguous();
-  int64_t rows = x.size(0), width = x.size(1);
-  auto tiles = row_tiles(offsets, rows, "fp8_quantize_columns");
-  auto [values, scales] = columns_for(tiles, offsets, rows, width, x);
-  int64_t padded = values.size(1);
-  auto to = bytes_of(values);
-  auto to_scales = scales.mutable_data_ptr<float>();
-  with_element(x, [&](auto *element) {
-    using Element = std::remove_const_t<std::remove_pointer_t<decltype(element)>>;
-    auto kernel = XTUNER_KERNEL(quantize_columns<Element>);
-    auto xs = from.const_data_ptr<Element>();
-    parallel_for(static_cast<int64_t>(tiles.size()), grain(width * kFp8Tile), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i)
-        kernel(xs + tiles[i].row * width, to + tiles[i].place, to_scales + tiles[i].place / kFp8Tile * width,
-               tiles[i].count, width, padded);
-    });
-  });
-  return {values, scales};
+  int64_t width = x.size(1);
+  return in_columns(x, width, offsets, "fp8_quantize_columns",
+                    [&](auto *xs, const RowTile *tile, const RowTile *end, uint8_t *to, float *scales, int64_t padded) {
+                      auto kernel = XTUNER_KERNEL(quantize_columns<ElementOf<decltype(xs)>>);
+                      for (; tile < end; ++tile)
+                        kernel(xs + tile->row * width, to + tile->place, scales + tile->place / kFp8Tile * width,
+                               tile->count, width, padded);
+                    });
 }
 
 /// In rows, then in columns.
@@ -106,12 +84,12 @@ Tensor dequantize(const Tensor &values, const Tensor &scales, int64_t tile_rows,
   auto factors = scales.const_data_ptr<float>();
   int64_t group_step = values.dim() == 3 ? scales.stride(0) : 0;
   auto out = at::empty(values.sizes(), values.options().dtype(dtype));
-  with_element(out, [&](auto *element) {
-    using Element = std::remove_const_t<std::remove_pointer_t<decltype(element)>>;
+  with_elements(out, [&](auto *elements) {
+    using Element = ElementOf<decltype(elements)>;
     auto kernel = XTUNER_KERNEL(dequantize_rows<Element>);
     auto to = out.mutable_data_ptr<Element>();
     for (int64_t g = 0; g < groups; ++g)
-      parallel_for(rows, grain(width), [&](int64_t begin, int64_t end) {
+      parallel_for(rows, row_grain(width), [&](int64_t begin, int64_t end) {
         int64_t place = g * rows * width;
         kernel(bytes + place, numbers, factors + g * group_step, to + place, width, tile_rows, scales.stride(-2),
                scales.stride(-1), begin, end);

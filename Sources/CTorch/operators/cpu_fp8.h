@@ -12,21 +12,22 @@
 
 namespace xtuner::cpu {
 
-/// Items of so many elements that are worth another thread.
-inline int64_t grain(int64_t elements) { return std::max<int64_t>(1, 16384 / std::max<int64_t>(elements, 1)); }
-
 inline uint8_t *bytes_of(at::Tensor &values) {
   return reinterpret_cast<uint8_t *>(values.mutable_data_ptr<c10::Float8_e4m3fn>());
 }
 
-/// Calls `body` with a null pointer of the tensor's element type, float32 or bfloat16.
+/// Calls `body` with the elements of a contiguous tensor, float32 or bfloat16.
 template <typename Body>
-void with_element(const at::Tensor &x, Body &&body) {
+void with_elements(const at::Tensor &x, Body &&body) {
   if (x.scalar_type() == at::kFloat)
-    body(static_cast<const float *>(nullptr));
+    body(x.const_data_ptr<float>());
   else
-    body(static_cast<const c10::BFloat16 *>(nullptr));
+    body(x.const_data_ptr<c10::BFloat16>());
 }
+
+/// The type of the elements that a pointer is to.
+template <typename Pointer>
+using ElementOf = std::remove_const_t<std::remove_pointer_t<Pointer>>;
 
 /// [columns of tiles, rows of tiles] in memory, seen as [..., rows of tiles, columns of tiles].
 inline at::Tensor scales_by_tile(int64_t rows, int64_t tiles, const at::Tensor &x) {
@@ -58,9 +59,30 @@ inline std::vector<RowTile> row_tiles(const std::optional<at::Tensor> &offsets, 
   return tiles;
 }
 
-/// Values [width, P] and scales [width, P / 128] for these tiles; what they do not reach is zeros of scale 1.
-inline Fp8Pair columns_for(const std::vector<RowTile> &tiles, const std::optional<at::Tensor> &offsets, int64_t rows,
-                           int64_t width, const at::Tensor &x) {
+/// Values [rows, width] and their scales, of x [rows, ...]: `quantize(elements, values, scales, begin, end)` makes some rows.
+template <typename Quantize>
+Fp8Pair in_rows(const at::Tensor &x, int64_t width, Quantize &&quantize) {
+  auto from = x.contiguous();
+  int64_t rows = x.size(0);
+  auto values = at::empty({rows, width}, x.options().dtype(at::kFloat8_e4m3fn));
+  auto scales = scales_by_tile(rows, fp8_tiles(width), x);
+  auto to = bytes_of(values);
+  auto to_scales = scales.mutable_data_ptr<float>();
+  with_elements(from, [&](auto *xs) {
+    parallel_for(rows, row_grain(width), [&](int64_t begin, int64_t end) { quantize(xs, to, to_scales, begin, end); });
+  });
+  return {values, scales};
+}
+
+/// Values [width, P] and their scales, of x [rows, ...]: `quantize(elements, tile, end, values, scales, P)` makes tiles of
+/// all columns, of which one's go to values + .place and scales + .place / 128 * width. What no tile reaches is zeros of
+/// scale 1.
+template <typename Quantize>
+Fp8Pair in_columns(const at::Tensor &x, int64_t width, const std::optional<at::Tensor> &offsets, const char *what,
+                   Quantize &&quantize) {
+  auto from = x.contiguous();
+  int64_t rows = x.size(0);
+  auto tiles = row_tiles(offsets, rows, what);
   int64_t padded = fp8_padded_rows(rows, offsets ? offsets->numel() : 1);
   int64_t used = static_cast<int64_t>(tiles.size()) * kFp8Tile;
   auto values = at::empty({width, padded}, x.options().dtype(at::kFloat8_e4m3fn));
@@ -69,6 +91,13 @@ inline Fp8Pair columns_for(const std::vector<RowTile> &tiles, const std::optiona
     values.slice(1, used).view(at::kByte).zero_();
     scales.slice(1, used / kFp8Tile).fill_(1);
   }
+  auto to = bytes_of(values);
+  auto to_scales = scales.mutable_data_ptr<float>();
+  with_elements(from, [&](auto *xs) {
+    parallel_for(static_cast<int64_t>(tiles.size()), row_grain(width * kFp8Tile), [&](int64_t begin, int64_t end) {
+      quantize(xs, tiles.data() + begin, tiles.data() + end, to, to_scales, padded);
+    });
+  });
   return {values, scales};
 }
 

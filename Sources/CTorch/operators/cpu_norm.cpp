@@ -22,10 +22,6 @@ using at::Tensor;
 #define XTUNER_DISPATCH(tensor, name, ...) \
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, (tensor).scalar_type(), name, __VA_ARGS__)
 
-/// Rows of at least this many elements in all are worth another thread.
-constexpr int64_t kElementGrain = 16384;
-int64_t row_grain(int64_t width) { return std::max<int64_t>(1, kElementGrain / std::max<int64_t>(width, 1)); }
-
 /// Rows whose shares of the weight's gradient are summed before they are added to those of other blocks: the
 /// result does not depend on threads.
 constexpr int64_t kBlock = 64;

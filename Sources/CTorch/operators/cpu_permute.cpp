@@ -21,8 +21,6 @@ using at::Tensor;
 #define XTUNER_DISPATCH(tensor, name, ...) \
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, (tensor).scalar_type(), name, __VA_ARGS__)
 
-int64_t row_grain(int64_t width) { return std::max<int64_t>(1, 16384 / std::max<int64_t>(width, 1)); }
-
 /// The index of every row, checked: a wrong one would read or write anywhere.
 const int64_t *checked_indices(const Tensor &indices, int64_t dim, int64_t limit, const char *what) {
   TORCH_CHECK(indices.scalar_type() == at::kLong && indices.is_contiguous() && indices.dim() == dim, what,

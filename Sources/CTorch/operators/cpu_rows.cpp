@@ -17,10 +17,6 @@ using at::Tensor;
 #define XTUNER_DISPATCH(tensor, name, ...) \
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, (tensor).scalar_type(), name, __VA_ARGS__)
 
-/// Rows of at least this many elements in all are worth another thread.
-constexpr int64_t kElementGrain = 16384;
-int64_t row_grain(int64_t width) { return std::max<int64_t>(1, kElementGrain / std::max<int64_t>(width, 1)); }
-
 Tensor rotary(const Tensor &x, const Tensor &cosine, const Tensor &sine, bool interleaved, bool inverse) {
   TORCH_CHECK(x.dim() == 3, "rotary: x must be [tokens, heads, head size], is ", x.sizes());
   int64_t tokens = x.size(0), heads = x.size(1), width = x.size(2), half = width / 2;

@@ -1,6 +1,6 @@
 // Compiles the file XTUNER_KERNELS once for each instruction set, in a namespace of its own, so that
 // one binary runs everywhere and uses the widest vectors of the processor it finds. A kernel file
-// has no guard and includes nothing. Included outside every namespace.
+// has no guard and includes nothing but other ones. Included outside every namespace.
 #include "instruction_set.h"
 
 // Vectors never cross a call that is not inlined, so how they would be passed does not matter.

@@ -14,6 +14,14 @@ using Pair = xtuner::Fp8Pair;
 using at::Tensor;
 using OptionalTensor = std::optional<at::Tensor>;
 
+/// What the operator `name` makes, or its reference.
+template <typename... Arguments>
+void take(const char *name, Pair (*reference)(const Arguments &...), bool wants_reference, ct_tensor **out_values,
+          ct_tensor **out_scales, const Arguments &...arguments) {
+  take(wants_reference ? reference(arguments...) : xtuner::call<Pair(const Arguments &...)>(name, arguments...),
+       out_values, out_scales);
+}
+
 std::optional<Pair> to_optional_pair(ct_tensor *values, ct_tensor *scales) {
   TORCH_CHECK((values == nullptr) == (scales == nullptr), "float8 values and their scales come together");
   return values ? std::optional<Pair>(Pair(values->value, scales->value)) : std::nullopt;
@@ -23,28 +31,23 @@ std::optional<Pair> to_optional_pair(ct_tensor *values, ct_tensor *scales) {
 
 CTStatus ct_fp8_quantize_rows(ct_tensor *x, bool reference, ct_tensor **out_values, ct_tensor **out_scales) {
   return guarded([&] {
-    take(reference ? xtuner::reference::fp8_quantize_rows(x->value)
-                   : xtuner::call<Pair(const Tensor &)>("xtuner::fp8_quantize_rows", x->value),
-         out_values, out_scales);
+    take("xtuner::fp8_quantize_rows", xtuner::reference::fp8_quantize_rows, reference, out_values, out_scales,
+         x->value);
   });
 }
 
 CTStatus ct_fp8_quantize_blocks(ct_tensor *x, bool reference, ct_tensor **out_values, ct_tensor **out_scales) {
   return guarded([&] {
-    take(reference ? xtuner::reference::fp8_quantize_blocks(x->value)
-                   : xtuner::call<Pair(const Tensor &)>("xtuner::fp8_quantize_blocks", x->value),
-         out_values, out_scales);
+    take("xtuner::fp8_quantize_blocks", xtuner::reference::fp8_quantize_blocks, reference, out_values, out_scales,
+         x->value);
   });
 }
 
 CTStatus ct_fp8_quantize_columns(ct_tensor *x, ct_tensor *offsets, bool reference, ct_tensor **out_values,
                                  ct_tensor **out_scales) {
   return guarded([&] {
-    auto ends = to_optional_tensor(offsets);
-    take(reference ? xtuner::reference::fp8_quantize_columns(x->value, ends)
-                   : xtuner::call<Pair(const Tensor &, const OptionalTensor &)>("xtuner::fp8_quantize_columns",
-                                                                                x->value, ends),
-         out_values, out_scales);
+    take("xtuner::fp8_quantize_columns", xtuner::reference::fp8_quantize_columns, reference, out_values, out_scales,
+         x->value, to_optional_tensor(offsets));
   });
 }
 
@@ -67,20 +70,16 @@ CTStatus ct_fp8_quantize_both(ct_tensor *x, ct_tensor *offsets, bool reference, 
 
 CTStatus ct_fp8_swiglu_rows(ct_tensor *gate_up, bool reference, ct_tensor **out_values, ct_tensor **out_scales) {
   return guarded([&] {
-    take(reference ? xtuner::reference::fp8_swiglu_rows(gate_up->value)
-                   : xtuner::call<Pair(const Tensor &)>("xtuner::fp8_swiglu_rows", gate_up->value),
-         out_values, out_scales);
+    take("xtuner::fp8_swiglu_rows", xtuner::reference::fp8_swiglu_rows, reference, out_values, out_scales,
+         gate_up->value);
   });
 }
 
 CTStatus ct_fp8_swiglu_columns(ct_tensor *gate_up, ct_tensor *offsets, bool reference, ct_tensor **out_values,
                                ct_tensor **out_scales) {
   return guarded([&] {
-    auto ends = to_optional_tensor(offsets);
-    take(reference ? xtuner::reference::fp8_swiglu_columns(gate_up->value, ends)
-                   : xtuner::call<Pair(const Tensor &, const OptionalTensor &)>("xtuner::fp8_swiglu_columns",
-                                                                                gate_up->value, ends),
-         out_values, out_scales);
+    take("xtuner::fp8_swiglu_columns", xtuner::reference::fp8_swiglu_columns, reference, out_values, out_scales,
+         gate_up->value, to_optional_tensor(offsets));
   });
 }
 

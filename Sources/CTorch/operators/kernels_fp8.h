@@ -94,7 +94,7 @@ void quantize_columns(const Element *x, uint8_t *values, float *scales, int64_t 
     for (int64_t c = 0; c < columns; ++c) {
       uint8_t *to = values + (first + c) * stride;
       for (int64_t r = 0; r < rows; ++r) to[r] = buffer[r * kColumns + c];
-      std::memset(to + rows, scales[first + c] == scales[first + c] ? 0 : 0x7f, size_t(kFp8Tile - rows));
+      std::memset(to + rows, std::isnan(scales[first + c]) ? 0x7f : 0, size_t(kFp8Tile - rows));
     }
   }
 }

@@ -1,8 +1,7 @@
 // Quantisation to float8_e4m3fn of what another kernel has just made, while it is in the cache. See
 // each_instruction_set.h.
-#include "kernels_rows.h"
-//
 #include "kernels_fp8.h"
+#include "kernels_rows.h"
 
 /// Rows that are made before they are quantised.
 constexpr int64_t kMadeRows = 16;

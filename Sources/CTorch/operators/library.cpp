@@ -59,9 +59,8 @@ TORCH_LIBRARY(xtuner, m) {
   m.def("fp8_quantize_both(Tensor x, Tensor? offsets) -> (Tensor, Tensor, Tensor, Tensor)");
   m.def("fp8_swiglu_rows(Tensor gate_up) -> (Tensor, Tensor)");
   m.def("fp8_swiglu_columns(Tensor gate_up, Tensor? offsets) -> (Tensor, Tensor)");
-  m.def("fp8_rms_norm(Tensor x, Tensor weight, float epsilon) -> (Tensor, Tensor, Tensor, Tensor)");
   m.def(
-      "fp8_add_rms_norm(Tensor x, Tensor residual, Tensor weight, float epsilon) "
+      "fp8_rms_norm(Tensor x, Tensor? residual, Tensor weight, float epsilon) "
       "-> (Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def("fp8_dequantize(Tensor values, Tensor scales, int tile_rows, ScalarType dtype) -> Tensor");
   m.def(

@@ -5,11 +5,15 @@
 // runtime's entry point, which libtorch_cpu has already loaded: one pool of threads serves both.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <type_traits>
 
 namespace xtuner {
+
+/// Rows of this many elements that are worth another thread.
+inline int64_t row_grain(int64_t width) { return std::max<int64_t>(1, 16384 / std::max<int64_t>(width, 1)); }
 
 using RangeBody = void (*)(void *context, int64_t begin, int64_t end);
 

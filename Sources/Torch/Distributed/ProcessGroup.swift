@@ -100,7 +100,7 @@ public final class ProcessGroup {
     }
     let board = try FailureBoard.join(name: name, ranks: ranks, index: index, store, timeout)
     var report = FailureReport(name: name, ranks: ranks, timeout: timeout, board: board)
-    if case .plugin = transport { report.quotesCause = true }
+    report.quotesCause = transport.isPlugin
     self.report = report
     var handle: OpaquePointer?
     let (place, count, limit) = (Int32(index), Int32(ranks.count), timeout.wholeMilliseconds)

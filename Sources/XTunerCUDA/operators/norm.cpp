@@ -52,12 +52,10 @@ std::tuple<Tensor, Tensor, Tensor> add_rms_norm(const Tensor &x, const Tensor &r
   return {sum, y, scale};
 }
 
-using Fp8Norm = std::tuple<Tensor, Tensor, Tensor, Tensor>;
-using Fp8AddNorm = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
-
 /// (sum, y, scale, values, their scales); without a residual the sum is undefined.
-Fp8AddNorm quantized_norm(const Tensor &x, const std::optional<Tensor> &residual, const Tensor &weight, double epsilon,
-                          const char *what) {
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> fp8_rms_norm(const Tensor &x, const std::optional<Tensor> &residual,
+                                                                const Tensor &weight, double epsilon) {
+  constexpr auto what = "fp8_rms_norm";
   check_devices(what, x, residual, weight);
   check_fp8_norm(x, residual, weight, what);
   OnDevice stream(x);
@@ -70,15 +68,6 @@ Fp8AddNorm quantized_norm(const Tensor &x, const std::optional<Tensor> &residual
                      static_cast<uint8_t *>(values.mutable_data_ptr()), scales.mutable_data_ptr<float>(), rows, width,
                      float(epsilon), stream);
   return {sum, y, scale, values, scales};
-}
-
-Fp8Norm fp8_rms_norm(const Tensor &x, const Tensor &weight, double epsilon) {
-  auto [sum, y, scale, values, scales] = quantized_norm(x, std::nullopt, weight, epsilon, "fp8_rms_norm");
-  return {y, scale, values, scales};
-}
-
-Fp8AddNorm fp8_add_rms_norm(const Tensor &x, const Tensor &residual, const Tensor &weight, double epsilon) {
-  return quantized_norm(x, residual, weight, epsilon, "fp8_add_rms_norm");
 }
 
 /// The gradient of what was normalised, plus `direct`, what comes past the norm.
@@ -171,7 +160,6 @@ TORCH_LIBRARY_IMPL(xtuner, XTUNER_DEVICE_KEY, m) {
   using namespace xtuner::cuda_operators;
   m.impl("rms_norm", rms_norm);
   m.impl("fp8_rms_norm", fp8_rms_norm);
-  m.impl("fp8_add_rms_norm", fp8_add_rms_norm);
   m.impl("rms_norm_backward", rms_norm_backward);
   m.impl("add_rms_norm", add_rms_norm);
   m.impl("add_rms_norm_backward", add_rms_norm_backward);

@@ -1,5 +1,5 @@
-import XTunerMoE
 public import Torch
+import XTunerMoE
 public import XTunerNN
 
 /// A kind of layer whose products can be of float8 operands.

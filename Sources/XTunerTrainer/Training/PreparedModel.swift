@@ -14,8 +14,8 @@ public struct PreparedModel {
   /// Builds `configuration` and gives this rank's part of it memory; the weights are still zeros.
   ///
   /// `keepsMaster` says whether a trained model has float32 weights beside those that it computes with,
-  /// `float8` what is multiplied as float8 and `float8Products` by whom, `gathersFloat8` whether it travels so where ranks share it,
-  /// `decays` whether weight decay applies to a parameter.
+  /// `float8` what is multiplied as float8 and `float8Products` by whom, `gathersFloat8` whether it travels
+  /// so where ranks share it, `decays` whether weight decay applies to a parameter.
   public init(
     _ configuration: ModelConfiguration, computeDType: DType, isTrained: Bool,
     keepsMaster: Bool = true, float8 modules: Set<Float8Module> = [],
