@@ -11,7 +11,7 @@ enum DataStatsHandler {
     let statistics = try DataStatistics(
       sources: data.training, counts: data.counts,
       sequenceLength: data.packing.sequenceLength, lookAhead: data.packing.lookAhead,
-      seed: UInt64(configuration.run.seed))
+      cutsLongSamples: data.cutsTexts, seed: UInt64(configuration.run.seed))
     guard command.json else {
       return Output.write(statistics.text(), terminator: "")
     }

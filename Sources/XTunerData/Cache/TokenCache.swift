@@ -86,6 +86,16 @@ public final class TokenCache: SampleStore {
     self.index.elements(UInt64.self, at: 8 * (sampleCount + 1), count: sampleCount)[index]
   }
 
+  /// A hash of which tokens of `range` are labels; reads one bit a token.
+  public func labelHash(at index: Int, range: Range<Int>) -> UInt64 {
+    precondition(
+      range.lowerBound >= 0 && range.upperBound <= length(at: index), "range is not in the sample")
+    let first = Int(offsets[index]) + range.lowerBound
+    return XTunerData.labelHash(bitCount: range.count) { word in
+      maskBits(from: first + 64 * word, count: min(64, range.count - 64 * word))
+    }
+  }
+
   /// The file and line of the sample's record.
   public func origin(at index: Int) -> SampleOrigin? {
     SampleOrigin(file: sources[Int(words(1)[index])].file, line: Int(words(2)[index]))
@@ -122,6 +132,21 @@ public final class TokenCache: SampleStore {
   private func words(_ column: Int) -> UnsafeBufferPointer<UInt32> {
     let start = 8 * (2 * sampleCount + 1) + 4 * column * sampleCount
     return index.elements(UInt32.self, at: start, count: sampleCount)
+  }
+
+  /// Bits of the mask from `position`, 64 at most, the first one lowest.
+  private func maskBits(from position: Int, count: Int) -> UInt64 {
+    let (first, shift) = (position >> 3, position & 7)
+    var bits: UInt64 = 0
+    let byteCount = (shift + count + 7) / 8
+    for offset in 0..<min(byteCount, 8) {
+      bits |= UInt64(mask.bytes[first + offset]) << UInt64(8 * offset)
+    }
+    bits >>= UInt64(shift)
+    if byteCount > 8 {
+      bits |= UInt64(mask.bytes[first + 8]) << UInt64(64 - shift)
+    }
+    return count == 64 ? bits : bits & (1 << UInt64(count) - 1)
   }
 
   private static func check(

@@ -33,11 +33,12 @@ public final class DataLoader {
     self.table = table
     sourceNames = sources.map(\.name)
     identity = LoaderIdentity(
-      data: table.fingerprint(), sampleCount: table.lengths.count, seed: options.seed,
+      data: table.fingerprint(options.rules), sampleCount: table.lengths.count, seed: options.seed,
       isShuffled: options.isShuffled, packing: options.packing,
       grouping: options.grouping.map {
         "of \(options.packsPerStep) packs grouped over \($0.windowStepCount)"
-      })
+      },
+      rules: options.rules == .version1 ? nil : options.rules)
     current = LoaderState(identity: identity)
     producer = StepProducer(table: table, options: options, state: current, plan: plan)
   }

@@ -30,6 +30,8 @@ public struct DataLoaderOptions: Sendable, Equatable {
   public var seed: UInt64
   /// Whether samples are mixed.
   public var isShuffled: Bool
+  /// The rules of the order; a run keeps those that it began with.
+  public var rules: DataRules
   /// What happens to the last packs of an epoch.
   public var epochEnd: EpochEnd
   /// Epochs after which the data ends; nil means never.
@@ -42,13 +44,15 @@ public struct DataLoaderOptions: Sendable, Equatable {
   /// Makes options; the loader checks them.
   public init(
     packing: PackPlanner, packsPerStep: Int, seed: UInt64, isShuffled: Bool = true,
-    epochEnd: EpochEnd = .wrap, epochLimit: Int? = nil, grouping: PackGrouping? = nil,
+    rules: DataRules = .current, epochEnd: EpochEnd = .wrap, epochLimit: Int? = nil,
+    grouping: PackGrouping? = nil,
     prefetchCount: Int = 2
   ) {
     self.packing = packing
     self.packsPerStep = packsPerStep
     self.seed = seed
     self.isShuffled = isShuffled
+    self.rules = rules
     self.epochEnd = epochEnd
     self.epochLimit = epochLimit
     self.grouping = grouping

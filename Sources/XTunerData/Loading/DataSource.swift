@@ -13,6 +13,14 @@ public struct DataSource: Sendable {
     self.samples = samples
     self.weight = weight
   }
+
+  /// The source with samples of more than `limit` tokens in pieces of that length.
+  public func cut(toAtMost limit: Int) -> DataSource {
+    let isFitting = (0..<samples.count).allSatisfy { samples.length(at: $0) <= limit }
+    return isFitting
+      ? self
+      : DataSource(name: name, samples: SamplePieces(of: samples, limit: limit), weight: weight)
+  }
 }
 
 /// All sources' samples under one index.
@@ -47,13 +55,22 @@ struct SampleTable: Sendable {
 
   var weights: [Double] { sources.map(\.weight) }
 
-  /// A number that changes with any sample, their order, or a weight; hexadecimal.
-  func fingerprint() -> String {
+  /// Samples of one source, as indices over all sources.
+  func samples(ofSource source: Int) -> Range<Int> { bases[source]..<bases[source + 1] }
+
+  /// A number that changes with any sample, its labels, their order, or a weight; hexadecimal.
+  ///
+  /// By the first rules it does not change with labels.
+  func fingerprint(_ rules: DataRules) -> String {
     var hash: UInt64 = 0
     for source in sources {
+      let samples = source.samples
       hash = SplitMix64.mixed(hash ^ source.weight.bitPattern)
-      for index in 0..<source.samples.count {
-        hash = SplitMix64.mixed(hash &+ source.samples.contentHash(at: index))
+      for index in 0..<samples.count {
+        hash = SplitMix64.mixed(hash &+ samples.contentHash(at: index))
+        guard rules != .version1 else { continue }
+        let labels = samples.labelHash(at: index, range: 0..<samples.length(at: index))
+        hash = SplitMix64.mixed(hash &+ labels)
       }
     }
     return String(hash, radix: 16)

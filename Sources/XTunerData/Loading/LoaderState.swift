@@ -12,14 +12,19 @@ public struct LoaderIdentity: Sendable, Equatable, Codable {
   public var packing: PackPlanner
   /// How packs change steps, in words; nil where they do not.
   public var grouping: String?
+  /// The rules of the order; nil for the first ones, which states did not name.
+  public var rules: DataRules?
 
   /// What differs from the identity that a state was saved with, for messages; empty if nothing.
   func differences(from saved: LoaderIdentity) -> [String] {
     var found: [String] = []
-    if sampleCount != saved.sampleCount {
+    let (own, other) = (rules ?? .version1, saved.rules ?? .version1)
+    if own != other {
+      found.append("rules of the order \(own.rawValue), were \(other.rawValue)")
+    } else if sampleCount != saved.sampleCount {
       found.append("\(sampleCount) samples, were \(saved.sampleCount)")
     } else if data != saved.data {
-      found.append("the samples' contents or weights")
+      found.append("the samples' contents, labels or weights")
     }
     if seed != saved.seed {
       found.append("seed \(seed), was \(saved.seed)")

@@ -22,6 +22,8 @@ public protocol SampleStore: Sendable {
   func lossTokenCount(at index: Int) -> Int
   /// A hash of the sample's token ids: equal samples have equal hashes.
   func contentHash(at index: Int) -> UInt64
+  /// A hash of which tokens of `range` are labels: equal flags have equal hashes.
+  func labelHash(at index: Int, range: Range<Int>) -> UInt64
   /// The sample's record, if it is known.
   func origin(at index: Int) -> SampleOrigin?
   /// Appends tokens `range` of a sample and their labels: the token itself or -100.
@@ -50,6 +52,15 @@ func contentHash(of tokens: [Int32]) -> UInt64 {
   return SplitMix64.mixed(hash)
 }
 
+/// The hash of loss flags, given as words of 64, lowest bit first and zeros behind the last one.
+func labelHash(bitCount: Int, word: (Int) -> UInt64) -> UInt64 {
+  var hash = SplitMix64.mixed(UInt64(bitCount) &+ 1)
+  for index in 0..<(bitCount + 63) / 64 {
+    hash = SplitMix64.mixed(hash &+ word(index))
+  }
+  return hash
+}
+
 /// Samples held in memory.
 public struct InMemorySamples: SampleStore {
   private let samples: [TokenizedSample]
@@ -75,6 +86,15 @@ public struct InMemorySamples: SampleStore {
   /// A hash of the sample's token ids.
   public func contentHash(at index: Int) -> UInt64 {
     XTunerData.contentHash(of: samples[index].tokens)
+  }
+
+  /// A hash of which tokens of `range` are labels.
+  public func labelHash(at index: Int, range: Range<Int>) -> UInt64 {
+    let flags = samples[index].lossMask[range]
+    return XTunerData.labelHash(bitCount: range.count) { word in
+      let part = flags.dropFirst(64 * word).prefix(64)
+      return part.reversed().reduce(0) { $0 << 1 | ($1 ? 1 : 0) }
+    }
   }
 
   /// The sample's record, if origins were given.
@@ -119,6 +139,11 @@ public struct SampleSubset: SampleStore {
 
   /// A hash of the sample's token ids.
   public func contentHash(at index: Int) -> UInt64 { base.contentHash(at: Int(indices[index])) }
+
+  /// A hash of which tokens of `range` are labels.
+  public func labelHash(at index: Int, range: Range<Int>) -> UInt64 {
+    base.labelHash(at: Int(indices[index]), range: range)
+  }
 
   /// The sample's record, if the base knows it.
   public func origin(at index: Int) -> SampleOrigin? { base.origin(at: Int(indices[index])) }

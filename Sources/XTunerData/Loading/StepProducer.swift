@@ -41,6 +41,22 @@ struct StepProducer: Sendable {
         of one step, and drop_last leaves them all out: use wrap, or smaller steps
         """)
     }
+    // Best fit lays long samples out first, and a cut document fills many packs in a row: without a
+    // second shuffle the packs of an epoch would go from long to short, or step by step through one
+    // document.
+    guard options.isShuffled && options.rules != .version1 else {
+      return grouped(plan, epoch: epoch, options: options)
+    }
+    var places = (0..<Int32(plan.packCount)).map { $0 }
+    var generator = SplitMix64(seed: options.seed, keys: 4, UInt64(epoch))
+    generator.shuffle(&places)
+    return grouped(plan.reordered(places), epoch: epoch, options: options)
+  }
+
+  /// The packs in steps of alike cost, where options ask for them.
+  private static func grouped(
+    _ plan: PackPlan, epoch: Int, options: DataLoaderOptions
+  ) -> PackPlan {
     guard let grouping = options.grouping else { return plan }
     let costs = (0..<plan.packCount).map { pack in
       let lengths = plan.pieceLengths(inPack: pack).map { Int($0) }
@@ -48,10 +64,10 @@ struct StepProducer: Sendable {
     }
     // A stream of its own for each epoch, beside the one that orders samples.
     var generator = SplitMix64(seed: options.seed, keys: 3, UInt64(epoch))
-    return plan.reordered(
-      StepGrouping.order(
-        costs: costs, packsPerStep: options.packsPerStep,
-        windowStepCount: grouping.windowStepCount, generator: &generator))
+    let order = StepGrouping.order(
+      costs: costs, packsPerStep: options.packsPerStep,
+      windowStepCount: grouping.windowStepCount, generator: &generator)
+    return plan.reordered(order.map { Int32($0) })
   }
 
   /// The next step; nil when the last epoch is over.

@@ -30,6 +30,8 @@ public struct PackPlan: Sendable, Equatable {
   private(set) var lengths: [Int32] = []
   /// Empty as long as every piece is a whole sample.
   private(set) var starts: [Int32] = []
+  /// The pack at each place of the order; empty as long as packs stand as they were laid out.
+  private var places: [Int32] = []
 
   init(sequenceLength: Int) {
     self.sequenceLength = sequenceLength
@@ -60,27 +62,17 @@ public struct PackPlan: Sendable, Equatable {
     Array(lengths[pieceRange(ofPack: pack)])
   }
 
-  /// The same packs in another order, a permutation of their indices.
-  func reordered(_ order: [Int]) -> PackPlan {
+  /// The same packs in another order, a permutation of their indices; four bytes a pack.
+  func reordered(_ order: [Int32]) -> PackPlan {
     precondition(order.count == packCount, "\(order.count) places for \(packCount) packs")
-    var plan = PackPlan(sequenceLength: sequenceLength)
-    plan.emptySampleCount = emptySampleCount
-    plan.reserve(pieceCount: pieceCount)
-    for pack in order {
-      for piece in pieceRange(ofPack: pack) {
-        if starts.isEmpty {
-          plan.append(sample: samples[piece], length: lengths[piece])
-        } else {
-          plan.append(sample: samples[piece], start: starts[piece], length: lengths[piece])
-        }
-      }
-      plan.endPack()
-    }
+    var plan = self
+    plan.places = places.isEmpty ? order : order.map { places[Int($0)] }
     return plan
   }
 
   private func pieceRange(ofPack pack: Int) -> Range<Int> {
-    Int(packStarts[pack])..<Int(packStarts[pack + 1])
+    let place = places.isEmpty ? pack : Int(places[pack])
+    return Int(packStarts[place])..<Int(packStarts[place + 1])
   }
 
   mutating func reserve(pieceCount: Int) {

@@ -6,6 +6,13 @@ extension DataStatistics {
       lines.append("")
       lines += counts.lines()
     }
+    let losses = sources.flatMap { source in
+      (source.counts?.losses ?? []).map { "\(source.name): \($0)" }
+    }
+    if !losses.isEmpty {
+      lines.append("")
+      lines += losses
+    }
     lines.append("")
     lines.append("Lengths of all samples, in tokens")
     lines += histogram(width: width)

@@ -48,22 +48,22 @@ public struct DataStatistics: Sendable, Equatable, Codable {
 
   /// Reads every sample's length and plans one epoch in each mode.
   ///
-  /// A sample too long for a mode is not an error; the mode's `problem` says it.
+  /// A sample too long for a mode is not an error; the mode's `problem` says it, unless
+  /// `cutsLongSamples` says that such a mode would get it in pieces.
   ///
   /// - Parameters:
   ///   - sources: The samples.
   ///   - counts: What became of each source's records; empty when it is not known.
   ///   - sequenceLength: The most tokens that a pack holds.
   ///   - lookAhead: How far best fit looks ahead, in samples.
+  ///   - cutsLongSamples: Whether modes that keep samples whole get long ones in pieces.
   ///   - seed: The seed of the order.
   /// - Throws: `LoaderError` for empty data and options that cannot work.
   public init(
     sources: [DataSource], counts: [TokenizingCounts] = [], sequenceLength: Int,
-    lookAhead: Int = PackPlanner.defaultLookAhead, seed: UInt64 = 0
+    lookAhead: Int = PackPlanner.defaultLookAhead, cutsLongSamples: Bool = false, seed: UInt64 = 0
   ) throws(LoaderError) {
     let table = try SampleTable(sources)
-    let order = try EpochOrder(seed: seed).samples(
-      counts: table.counts, weights: table.weights, epoch: 0)
     self.sequenceLength = sequenceLength
     self.sources = sources.enumerated().map { index, source in
       Self.statistics(of: source, counts: index < counts.count ? counts[index] : nil)
@@ -72,7 +72,9 @@ public struct DataStatistics: Sendable, Equatable, Codable {
     packing = []
     for mode in PackingMode.allCases {
       let planner = PackPlanner(mode: mode, sequenceLength: sequenceLength, lookAhead: lookAhead)
-      packing.append(try Self.statistics(of: planner, lengths: table.lengths, order: order))
+      let isCut = cutsLongSamples && mode != .split && sequenceLength > 1
+      let laid = try isCut ? SampleTable(sources.map { $0.cut(toAtMost: sequenceLength) }) : table
+      packing.append(try Self.statistics(of: planner, table: laid, seed: seed))
     }
   }
 
@@ -103,10 +105,12 @@ public struct DataStatistics: Sendable, Equatable, Codable {
   }
 
   private static func statistics(
-    of planner: PackPlanner, lengths: [Int32], order: [Int32]
+    of planner: PackPlanner, table: SampleTable, seed: UInt64
   ) throws(LoaderError) -> PackingStatistics {
+    let order = try EpochOrder(seed: seed).samples(
+      counts: table.counts, weights: table.weights, epoch: 0)
     do throws(LoaderError) {
-      let plan = try planner.plan(lengths: lengths, order: order)
+      let plan = try planner.plan(lengths: table.lengths, order: order)
       return PackingStatistics(
         mode: planner.mode, packs: plan.packCount, efficiency: plan.efficiency,
         piecesPerPack: plan.packCount == 0

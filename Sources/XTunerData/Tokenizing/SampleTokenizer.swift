@@ -64,7 +64,7 @@ public struct SampleTokenizer: Sendable {
       whole = textSample(text)
       isText = true
     case .conversation(let conversation):
-      isText = false
+      isText = conversation.messages.allSatisfy { $0.role == "pretrain" }
       do {
         whole = try conversationSample(conversation, record: record)
       } catch  where error.code == .renderingFailed && options.onError == .skip {
@@ -77,15 +77,25 @@ public struct SampleTokenizer: Sendable {
       return result
     }
     try checkVocabulary(whole, record: record)
-    let fitted = try fit(whole, isText: isText, record: record, counts: &result.counts)
+    var use = TokenUse()
+    let fitted = try fit(
+      whole, isText: isText, record: record, counts: &result.counts, use: &use)
+    let isTruncated = use.cutOff > 0
     for sample in fitted {
       if sample.lossTokenCount == 0 {
         result.counts.fullyMasked += 1
-        guard options.fullyMasked == .keep else { continue }
+        guard options.fullyMasked == .keep else {
+          use.fullyMasked += sample.tokens.count
+          use.samplesCutToNothing += isTruncated && whole.lossTokenCount > 0 ? 1 : 0
+          continue
+        }
       }
+      result.counts.truncated += isTruncated ? 1 : 0
+      use.kept += sample.tokens.count
       result.samples.append(sample)
     }
     result.counts.samples = result.samples.count
+    result.counts.tokens = use
     return result
   }
 
@@ -150,17 +160,21 @@ public struct SampleTokenizer: Sendable {
   }
 
   private func fit(
-    _ sample: TokenizedSample, isText: Bool, record: Record, counts: inout TokenizingCounts
+    _ sample: TokenizedSample, isText: Bool, record: Record, counts: inout TokenizingCounts,
+    use: inout TokenUse
   ) throws(TokenizingError) -> [TokenizedSample] {
     guard let limit = options.sequenceLength, sample.tokens.count > limit else { return [sample] }
-    switch options.overlong {
+    let policy = isText ? options.overlongTexts ?? options.overlong : options.overlong
+    switch policy {
     case .keep:
+      counts.splitTexts += isText ? 1 : 0
       return [sample]
     case .drop:
       counts.droppedOverlong += 1
+      use.droppedOverlong += sample.tokens.count
       return []
     case .truncate:
-      counts.truncated += 1
+      use.cutOff += sample.tokens.count - limit
       return [sample.prefix(limit)]
     case .split where isText:
       counts.splitTexts += 1
@@ -171,8 +185,8 @@ public struct SampleTokenizer: Sendable {
       }
     case .split, .error:
       let advice =
-        options.overlong == .split
-        ? "a conversation cannot be split; use overlong \"truncate\" or \"drop\""
+        policy == .split
+        ? "a conversation cannot be split; use overlong \"auto\", \"truncate\" or \"drop\""
         : "raise the sequence length, or use overlong \"truncate\" or \"drop\""
       throw TokenizingError(
         .overlongSample,

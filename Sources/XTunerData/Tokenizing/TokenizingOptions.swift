@@ -8,7 +8,7 @@ public enum OverlongPolicy: String, Sendable, Codable, CaseIterable {
   case error
   /// Pre-training text becomes several samples; a conversation is an error.
   case split
-  /// The sample stays whole, for the packing mode `split`, which cuts samples itself.
+  /// The sample stays whole, to be cut later: by the packing mode `split` or as ``SamplePieces``.
   case keep
 }
 
@@ -26,6 +26,8 @@ public struct TokenizingOptions: Sendable, Equatable, Codable {
   public var sequenceLength: Int?
   /// What happens to longer samples.
   public var overlong: OverlongPolicy
+  /// What happens to longer texts; nil for the same as to conversations.
+  public var overlongTexts: OverlongPolicy?
   /// What happens to samples without a label.
   public var fullyMasked: MaskedSamplePolicy
   /// The share of fully masked samples above which the data set is refused.
@@ -42,12 +44,14 @@ public struct TokenizingOptions: Sendable, Equatable, Codable {
   /// Makes options; without arguments every sample is kept whole.
   public init(
     sequenceLength: Int? = nil, overlong: OverlongPolicy = .truncate,
-    fullyMasked: MaskedSamplePolicy = .drop, maximumMaskedShare: Double = 0.5,
+    overlongTexts: OverlongPolicy? = nil, fullyMasked: MaskedSamplePolicy = .drop,
+    maximumMaskedShare: Double = 0.5,
     endOfDocumentToken: Int32? = nil, modelVocabularySize: Int? = nil,
     onError: ErrorPolicy = .stop
   ) {
     self.sequenceLength = sequenceLength
     self.overlong = overlong
+    self.overlongTexts = overlongTexts
     self.fullyMasked = fullyMasked
     self.maximumMaskedShare = maximumMaskedShare
     self.endOfDocumentToken = endOfDocumentToken

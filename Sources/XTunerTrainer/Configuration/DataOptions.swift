@@ -36,13 +36,15 @@ public struct DataOptions: Sendable, Equatable {
 
   /// What happens to a sample longer than the sequence.
   public enum Overlong: String, Sendable, CaseIterable {
+    /// Cuts a text into pieces and keeps the beginning of a conversation.
+    case auto
     /// Keeps its beginning.
     case truncate
     /// Leaves it out and counts it.
     case drop
     /// Stops the run with the file and line.
     case error
-    /// Cuts it into several samples.
+    /// Cuts a text into pieces; a conversation stops the run.
     case split
   }
 
@@ -72,6 +74,8 @@ public struct DataOptions: Sendable, Equatable {
   public var evaluation: [Source] = []
   /// Share of the training samples held out for evaluation instead.
   public var validationSplit: Double?
+  /// Chooses which samples are held out.
+  public var validationSeed = 0
   /// Name of the chat template; `nil` for the model family's.
   public var template: String?
   /// Tokens of a pack at most.
@@ -85,7 +89,7 @@ public struct DataOptions: Sendable, Equatable {
   /// What a broken record does.
   public var onError = ErrorPolicy.stop
   /// What happens to a sample longer than the sequence.
-  public var overlong = Overlong.truncate
+  public var overlong = Overlong.auto
   /// Largest share of samples without any label.
   public var maxMaskedShare = 0.5
   /// Where tokenised samples are kept; `nil` only before resolution.
@@ -113,7 +117,16 @@ extension DataOptions: ConfigurationSection {
       "Held-out sources for evaluation, written as in train."),
     .init(
       "validation_split", \.validationSplit, .optional(.number(.openShare)),
-      "Share of the training samples that is held out for evaluation instead."),
+      """
+      Share of the training documents and conversations that is held out for evaluation instead, \
+      chosen by their contents.
+      """),
+    .init(
+      "validation_seed", \.validationSeed, .integer(atLeast: 0),
+      """
+      Chooses which samples validation_split holds out; apart from run.seed, so that runs of \
+      several seeds are evaluated on the same ones.
+      """),
     .init(
       "template", \.template, .optional(.text("name")),
       computedDefault: "the model family's template",
@@ -143,8 +156,9 @@ extension DataOptions: ConfigurationSection {
     .init(
       "overlong", \.overlong, .choice(),
       """
-      What happens to a sample longer than sequence_length: truncate keeps its beginning, drop \
-      leaves it out, error stops the run, split makes several samples of it.
+      What happens to a sample longer than sequence_length: auto cuts texts into pieces and \
+      truncates conversations, truncate keeps the beginning, drop leaves it out, error stops the \
+      run, split cuts texts and stops at a conversation.
       """),
     .init(
       "max_masked_share", \.maxMaskedShare, .number(.share),

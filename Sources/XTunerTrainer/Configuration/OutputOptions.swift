@@ -18,7 +18,7 @@ extension EvaluationOptions: ConfigurationSection {
       "Steps between two evaluations; null evaluates once, after the last step."),
     .init(
       "max_packs", \.maxPacks, .optional(.integer(atLeast: 1)),
-      "Packs of one evaluation at most; null takes all."),
+      "Packs of one evaluation at most, a fixed sample over all sources; null takes all."),
   ]
 }
 

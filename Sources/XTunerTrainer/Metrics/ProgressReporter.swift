@@ -98,7 +98,9 @@ public final class ProgressReporter: Sendable {
     guard style != .quiet else { return }
     let duration = NumberFormat.duration(seconds: metrics.seconds)
     let loss = NumberFormat.loss(metrics.loss)
-    note("step \(metrics.step)/\(totalSteps)  evaluation loss \(loss)  in \(duration)")
+    let sources = metrics.sourceLosses.map { "\($0.name) \(NumberFormat.loss($0.value))" }
+    let parts = sources.count > 1 ? " (\(sources.joined(separator: ", ")))" : ""
+    note("step \(metrics.step)/\(totalSteps)  evaluation loss \(loss)\(parts)  in \(duration)")
   }
 
   /// Prints a line above the status line, also when progress is quiet.

@@ -128,13 +128,13 @@ public struct StepMetrics: Sendable, Equatable {
 public struct EvaluationMetrics: Sendable, Equatable {
   /// The last step before the evaluation; 0 before training.
   public var step: Int
-  /// Loss over the labels of the held-out data.
+  /// Loss over the labels of all held-out data.
   public var loss: Double
   /// Tokens that carry loss.
   public var lossTokens: Int
   /// Duration in seconds.
   public var seconds: Double
-  /// Loss by data source, in the order of the configuration.
+  /// Loss by data source, in the order of the configuration; none for a source without labels.
   public var sourceLosses: [StepMetrics.NamedValue]
 
   /// Creates the report of an evaluation.

@@ -17,15 +17,21 @@ public struct PreparedData {
   public let counts: [TokenizingCounts]
   /// Mode, sequence length and look-ahead.
   public let packing: PackPlanner
+  /// Whether texts that are longer than a pack are trained in pieces.
+  public let cutsTexts: Bool
+  /// The rules of the order and of what is held out.
+  public let rules: DataRules
   /// What people should know: caches rebuilt, records skipped.
   public let notes: [String]
 
   /// Reads and tokenises, or finds in the cache, everything that `configuration.data` names.
   ///
   /// A token id beyond the embedding of `model` is an error. `progress` is called now and then with
-  /// a sentence about what is being tokenised.
+  /// a sentence about what is being tokenised. `resuming` is what a checkpoint says of the data: a run
+  /// goes on by the rules that it began with.
   public init(
     _ configuration: RunConfiguration, model: ModelConfiguration?,
+    resuming saved: LoaderIdentity? = nil,
     progress: (String) -> Void = { _ in }
   ) throws {
     let data = configuration.data
@@ -38,10 +44,11 @@ public struct PreparedData {
     let packing = PackPlanner(
       mode: PackingMode(data.packing), sequenceLength: data.sequenceLength,
       lookAhead: data.packingWindow)
+    let rules = saved.map { $0.rules ?? .version1 } ?? .current
+    let policies = Self.overlongPolicies(data, rules: rules)
     let options = TokenizingOptions(
       sequenceLength: data.sequenceLength,
-      overlong: data.packing == .split && data.overlong == .split
-        ? .keep : OverlongPolicy(data.overlong),
+      overlong: policies.conversations, overlongTexts: policies.texts,
       maximumMaskedShare: data.maxMaskedShare,
       endOfDocumentToken: try Self.endOfDocument(configuration, tokenizer, model: model),
       modelVocabularySize: model?.vocabularySize, onError: ErrorPolicy(data.onError))
@@ -52,29 +59,50 @@ public struct PreparedData {
     var training: [DataSource] = []
     var evaluation: [DataSource] = []
     var counts: [TokenizingCounts] = []
+    let validationSeed = rules == .version1 ? configuration.run.seed : data.validationSeed
     for source in data.train {
       let (opened, count) = try builder.open(source, progress: progress)
       counts.append(count)
-      if let share = data.validationSplit {
-        let split = try opened.samples.validationSplit(
-          share: share, seed: UInt64(configuration.run.seed))
-        training.append(
-          DataSource(name: opened.name, samples: split.training, weight: opened.weight))
-        evaluation.append(DataSource(name: opened.name, samples: split.validation))
-      } else {
+      guard let share = data.validationSplit else {
         training.append(opened)
+        continue
       }
+      let split = try opened.samples.validationSplit(share: share, seed: UInt64(validationSeed))
+      training.append(
+        DataSource(name: opened.name, samples: split.training, weight: opened.weight))
+      evaluation.append(DataSource(name: opened.name, samples: split.validation))
     }
     for source in data.evaluation {
       evaluation.append(try builder.open(source, progress: progress).source)
     }
+    if let share = data.validationSplit {
+      let (kept, held) = (Self.sampleCount(training), Self.sampleCount(evaluation))
+      guard kept > 0 else {
+        throw configuration.error(
+          at: "data.validation_split",
+          "\(share) holds out all \(held) samples; give a smaller share")
+      }
+      if held == 0 {
+        evaluation = []
+        builder.notes.append(
+          "data.validation_split: \(share) of \(kept) samples holds none out: nothing is evaluated")
+      }
+    }
+    // After documents were held out, so that no piece of one is trained on.
+    let cutsTexts = policies.texts == .keep
+    if cutsTexts && data.packing != .split {
+      training = training.map { $0.cut(toAtMost: data.sequenceLength) }
+      evaluation = evaluation.map { $0.cut(toAtMost: data.sequenceLength) }
+    }
+    self.cutsTexts = cutsTexts
+    self.rules = rules
     self.tokenizer = tokenizer
     self.template = template
     self.training = training
     self.evaluation = evaluation
     self.counts = counts
     self.packing = packing
-    self.notes = builder.notes
+    self.notes = builder.notes + Self.notes(on: rules, configuration)
   }
 
   /// The loader of training packs.
@@ -94,7 +122,7 @@ public struct PreparedData {
       options: DataLoaderOptions(
         packing: packing, packsPerStep: configuration.training.packsPerStep,
         seed: UInt64(configuration.run.seed), isShuffled: configuration.data.shuffle,
-        epochLimit: configuration.training.epochs,
+        rules: rules, epochLimit: configuration.training.epochs,
         grouping: grouping))
   }
 
@@ -105,6 +133,43 @@ public struct PreparedData {
     guard !evaluation.isEmpty else { return nil }
     return try EvaluationLoader(
       sources: evaluation, packing: packing, packLimit: configuration.evaluation.maxPacks)
+  }
+
+  /// What happens to over-long conversations and texts; nil where texts are not treated apart.
+  ///
+  /// Texts stay whole in the cache where they are cut: documents are held out as a whole, and the
+  /// packing `split` cuts them only where a pack ends.
+  private static func overlongPolicies(
+    _ data: DataOptions, rules: DataRules
+  ) -> (conversations: OverlongPolicy, texts: OverlongPolicy?) {
+    switch data.overlong {
+    case .auto: (.truncate, rules == .version1 ? nil : .keep)
+    case .split where data.packing == .split: (.keep, nil)
+    case .split: (.split, rules == .version1 ? nil : .keep)
+    case .truncate: (.truncate, nil)
+    case .drop: (.drop, nil)
+    case .error: (.error, nil)
+    }
+  }
+
+  private static func notes(
+    on rules: DataRules, _ configuration: RunConfiguration
+  ) -> [String] {
+    guard rules == .version1 else { return [] }
+    var notes = [
+      """
+      the run began with an earlier version of the program: packs come in that version's order, and \
+      changed labels would not be noticed
+      """
+    ]
+    if configuration.evaluation.maxPacks != nil {
+      notes.append("evaluation.max_packs takes other packs than that version did")
+    }
+    return notes
+  }
+
+  private static func sampleCount(_ sources: [DataSource]) -> Int {
+    sources.reduce(0) { $0 + $1.samples.count }
   }
 
   private static func endOfDocument(
@@ -151,13 +216,9 @@ private struct SourceBuilder {
       notes.append("\(name): the token cache was made anew: \(reason)")
     }
     let counts = result.cache.counts
-    if counts.truncated > 0 {
-      notes.append(
-        "\(name): \(counts.truncated) of \(counts.samples) samples were cut to "
-          + "data.sequence_length; see data.overlong")
-    }
-    if counts.unreadable > 0 {
-      notes.append("\(name): \(counts.unreadable) broken records were skipped")
+    notes += counts.losses.map { "\(name): \($0)" }
+    if counts.truncated + counts.droppedOverlong > 0 {
+      notes.append("\(name): see data.overlong and data.sequence_length")
     }
     return (DataSource(name: name, samples: result.cache, weight: source.weight), counts)
   }
@@ -187,17 +248,6 @@ extension PackingMode {
     case .bestFit: self = .bestFit
     case .split: self = .split
     case .none: self = .none
-    }
-  }
-}
-
-extension OverlongPolicy {
-  init(_ policy: DataOptions.Overlong) {
-    switch policy {
-    case .truncate: self = .truncate
-    case .drop: self = .drop
-    case .error: self = .error
-    case .split: self = .split
     }
   }
 }

@@ -91,8 +91,17 @@ public final class TrainingRun {
     Self.applyProcessSettings(configuration.run, environment)
 
     let setup = ranks.reporter(configuration.logging, totalSteps: 0)
+    store = RunCheckpointStore(
+      folder: layout.checkpoints, retainedCount: configuration.checkpoint.keep)
+    let (store, layout) = (store, layout)
+    let checkpoint = try ranks.oneFirst("find the checkpoint") {
+      try Self.startingPoint(resume, store: store, layout: layout, cleans: ranks.isMain)
+    }
     data = try ranks.oneFirst("prepare the data") {
-      let data = try PreparedData(configuration, model: modelConfiguration) { setup.note($0) }
+      let saved = try checkpoint?.state(as: TrainingState.self).loader.identity
+      let data = try PreparedData(configuration, model: modelConfiguration, resuming: saved) {
+        setup.note($0)
+      }
       try Self.checkVocabulary(data.tokenizer, modelConfiguration)
       return data
     }
@@ -107,12 +116,6 @@ public final class TrainingRun {
     schedule = LearningRateSchedule(
       configuration.schedule, optimizer: configuration.optimizer, stepCount: stepCount)
 
-    store = RunCheckpointStore(
-      folder: layout.checkpoints, retainedCount: configuration.checkpoint.keep)
-    let (store, layout) = (store, layout)
-    let checkpoint = try ranks.oneFirst("find the checkpoint") {
-      try Self.startingPoint(resume, store: store, layout: layout, cleans: ranks.isMain)
-    }
     let computeDType = DType(configuration.model.dtype)
     let optimizerOptions = configuration.optimizer
     prepared = memory.measure("weights") {

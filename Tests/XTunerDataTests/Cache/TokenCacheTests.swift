@@ -50,6 +50,9 @@ import XTunerTokenizers
       #expect(cache.lossTokenCount(at: index) == expected.lossTokenCount(at: index))
       #expect(cache.contentHash(at: index) == expected.contentHash(at: index))
       #expect(cache.origin(at: index) == origins[index])
+      let range = min(3, expected.length(at: index))..<expected.length(at: index)
+      #expect(
+        cache.labelHash(at: index, range: range) == expected.labelHash(at: index, range: range))
     }
     #expect(cache.sources.map(\.file) == ["data.jsonl", "chat.jsonl"])
     #expect(cache.sources.reduce(0) { $0 + $1.counts.records } == 503)
@@ -90,6 +93,7 @@ import XTunerTokenizers
     add { $0.template = nil }
     add { $0.options.sequenceLength = 67 }
     add { $0.options.overlong = .drop }
+    add { $0.options.overlongTexts = .keep }
     add { $0.options.endOfDocumentToken = 1 }
     add { $0.formatVersion = 2 }
     add { $0.readerParameters["format"] = "alpaca" }

@@ -73,6 +73,7 @@ import Testing
     var options = options(.split, packsPerStep: 3)
     options.packing.sequenceLength = 3
     options.epochLimit = 1
+    options.isShuffled = false
     let loader = try DataLoader(
       sources: [DataSource(name: "one", samples: numberedSamples([7]))], options: options)
     #expect(

@@ -43,6 +43,27 @@ import Testing
     #expect(figures.text().contains("best_fit: sample 0 has 13 tokens"))
   }
 
+  @Test func longTextsCountInPiecesWhereTheyAreTrainedInPieces() throws {
+    let figures = try DataStatistics(
+      sources: [DataSource(name: "long", samples: numberedSamples([13, 5]))], sequenceLength: 7,
+      cutsLongSamples: true)
+    #expect(figures.packing.map(\.problem) == [nil, nil, nil])
+    #expect(figures.packing.map(\.packs) == [3, 3, 3])
+  }
+
+  @Test func theTextSaysWhatIsLost() throws {
+    var counts = TokenizingCounts()
+    counts.samples = 3
+    counts.truncated = 2
+    counts.tokens?.kept = 15
+    counts.tokens?.cutOff = 85
+    let text = try DataStatistics(
+      sources: [DataSource(name: "chat", samples: numberedSamples([5, 7, 3]))], counts: [counts],
+      sequenceLength: 7
+    ).text()
+    #expect(text.contains("\nchat: 85.0 % of the tokens were cut off: 2 of 3 samples"))
+  }
+
   @Test func percentilesAreLengthsThatOccur() {
     let lengths = LengthStatistics((1...100).map { Int32($0 * 2) }.reversed())
     let figures: [Int] = [

@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 import XTunerTokenizers
 
@@ -96,11 +97,86 @@ import XTunerTokenizers
     #expect(try byteTokenizer(TokenizingOptions()).tokenize(textRecord("a")).samples.isEmpty)
   }
 
-  @Test func truncationThatLeavesNoLabelIsCountedAsBoth() throws {
+  /// Counted among the samples that were cut it made "4 of 1 samples".
+  @Test func aSampleThatTheCutLeavesWithoutALabelIsNotOneThatWasCut() throws {
     let result = try byteTokenizer(TokenizingOptions(sequenceLength: 5))
       .tokenize(chatRecord([("user", "long question"), ("assistant", "b")]))
-    #expect(result.counts.truncated == 1)
+    #expect(result.counts.truncated == 0)
     #expect(result.counts.fullyMasked == 1)
+    // "<u>long question;<a>b;": 22 tokens.
+    #expect(result.counts.tokens?.cutOff == 17)
+    #expect(result.counts.tokens?.fullyMasked == 5)
+    #expect(result.counts.tokens?.samplesCutToNothing == 1)
+    #expect(result.counts.tokens?.kept == 0)
+  }
+
+  @Test func textsAndConversationsMayHavePoliciesOfTheirOwn() throws {
+    let tokenizer = byteTokenizer(
+      TokenizingOptions(sequenceLength: 7, overlong: .truncate, overlongTexts: .keep))
+    let text = try tokenizer.tokenize(textRecord("abcdefghij"))
+    #expect(text.samples.map(marked) == ["abcdefghij"])
+    #expect(text.counts.splitTexts == 1 && text.counts.truncated == 0)
+    #expect(text.counts.losses.isEmpty)
+    let chat = try tokenizer.tokenize(chatRecord([("assistant", "abcdefghij")]))
+    #expect(chat.samples.map(marked) == ["...abcd"])
+    #expect(chat.counts.truncated == 1)
+    #expect(chat.counts.tokens?.cutOff == 7)
+    // A text in the layout of a conversation is a text.
+    let raw = try tokenizer.tokenize(chatRecord([("pretrain", "abcdefghij")]))
+    #expect(raw.samples.isEmpty && raw.counts.splitTexts == 1)
+  }
+
+  @Test func everyLossIsToldAsAShare() throws {
+    var sum = TokenizingCounts()
+    let chats = [
+      [("user", "hi"), ("assistant", "a")], [("assistant", "abcdefghijklmnopqrst")],
+      [("user", "a long question"), ("assistant", "b")], [("user", "hi")],
+    ]
+    let tokenizer = byteTokenizer(TokenizingOptions(sequenceLength: 13))
+    for chat in chats { sum += try tokenizer.tokenize(chatRecord(chat)).counts }
+    // Of 11, 24, 24 and 6 tokens 11, 13, none and none are kept.
+    #expect(
+      sum.losses == [
+        "33.8 % of the tokens were cut off: 2 of 4 samples are longer than the sequence length",
+        "29.2 % of the tokens were left out: 2 of 4 samples have no token with a loss, 1 of them "
+          + "because of the cut",
+      ])
+    var dropped = TokenizingCounts()
+    let dropping = byteTokenizer(TokenizingOptions(sequenceLength: 13, overlong: .drop))
+    for chat in chats.prefix(2) { dropped += try dropping.tokenize(chatRecord(chat)).counts }
+    dropped.failed = 1
+    dropped.records = 3
+    dropped.unreadable = 1
+    #expect(
+      dropped.losses == [
+        "68.6 % of the tokens were left out: 1 of 2 samples are longer than the sequence length",
+        "33.3 % of the records were left out: the template refused 1 of 3",
+        "25.0 % of the records were left out: 1 of 4 are broken",
+      ])
+  }
+
+  @Test func sharesAreNeverRoundedToNothingOrAll() {
+    var counts = TokenizingCounts()
+    counts.samples = 1
+    counts.tokens?.kept = 1_000_000
+    counts.tokens?.cutOff = 1
+    #expect(counts.losses[0].hasPrefix("less than 0.1 % of the tokens"))
+    counts.tokens?.kept = 1
+    counts.tokens?.cutOff = 1_000_000
+    #expect(counts.losses[0].hasPrefix("more than 99.9 % of the tokens"))
+  }
+
+  @Test func countsOfAnEarlierVersionSayThatTheShareIsNotKnown() throws {
+    let old = """
+      {"records":4,"samples":1,"truncated":4,"droppedOverlong":0,"splitTexts":0,"fullyMasked":3,\
+      "empty":0,"failed":0,"unreadable":0}
+      """
+    var sum = TokenizingCounts()
+    sum += try JSONDecoder().decode(TokenizingCounts.self, from: Data(old.utf8))
+    #expect(sum.tokens == nil)
+    #expect(sum.losses.count == 1)
+    #expect(sum.losses[0].hasPrefix("4 of 4 samples were cut"))
+    #expect(sum.losses[0].contains("not known"))
   }
 
   @Test func idsOutsideTheModelsVocabularyAreErrorsWithEverythingNeeded() {

@@ -166,6 +166,18 @@ import Testing
     #expect(screen.shown.hasSuffix("eval 1.5000\n"))
   }
 
+  @Test func anEvaluationOfSeveralSourcesShowsEach() {
+    let screen = Screen()
+    let reporter = screen.reporter(.plainLines)
+    reporter.report(
+      EvaluationMetrics(
+        step: 5, loss: 1.5, lossTokens: 1, seconds: 61,
+        sourceLosses: [.init("web", 1.25), .init("chat", 2)]))
+    #expect(
+      screen.shown
+        == "step 5/200  evaluation loss 1.5000 (web 1.2500, chat 2.0000)  in 1m 01s\n")
+  }
+
   @Test func barFillsByEighths() {
     #expect(ProgressReporter.bar(share: 0, width: 4) == "░░░░")
     #expect(ProgressReporter.bar(share: 0.5, width: 4) == "██░░")
