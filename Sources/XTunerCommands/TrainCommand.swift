@@ -25,9 +25,10 @@ package struct TrainCommand: EngineCommand {
     help: ArgumentHelp(
       """
       auto goes on from the newest checkpoint of the run directory if there is one, never \
-      refuses a directory that holds a run, a path goes on from that checkpoint.
+      refuses a directory that holds a run, anew begins at step 0 where the run's checkpoints \
+      are lost or damaged, a path goes on from that checkpoint.
       """,
-      valueName: "auto|never|DIR"))
+      valueName: "auto|never|anew|DIR"))
   package var resume = "auto"
 
   @Option(
@@ -58,7 +59,7 @@ package struct TrainCommand: EngineCommand {
   package func validate() throws {
     try OptionLimits.check("--nproc", processCount, minimum: 1)
     guard !resume.isEmpty else {
-      throw ValidationError("--resume must be auto, never or a checkpoint folder, is empty")
+      throw ValidationError("--resume must be auto, never, anew or a checkpoint folder, is empty")
     }
   }
 }

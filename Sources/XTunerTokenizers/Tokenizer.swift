@@ -87,6 +87,9 @@ public final class Tokenizer: Sendable {
   /// The folder the tokenizer was read from; nil if it was made in memory.
   public var folder: String? { files.folder }
 
+  /// The defining file and `tokenizer_config.json`, if there is one, as `save` writes them.
+  public var fileContents: [(name: String, bytes: [UInt8])] { files.contents }
+
   /// Writes the defining file and `tokenizer_config.json`, if there is one, into `folder`.
   public func save(to folder: String) throws(TokenizerError) { try files.save(to: folder) }
 

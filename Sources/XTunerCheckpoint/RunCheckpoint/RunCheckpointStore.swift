@@ -7,10 +7,14 @@ public struct RunCheckpointStore: Sendable, Hashable {
   public struct Rejection: Sendable, Hashable {
     /// The folder.
     public var path: String
+    /// The step that its name says.
+    public var step: Int
     /// Why it is not a checkpoint.
     public var error: CheckpointError
   }
 
+  /// Added to a folder that is set aside because it is no whole checkpoint.
+  public static let damagedSuffix = ".damaged"
   /// Added to a checkpoint that retention is removing.
   private static let removedSuffix = ".removed"
 
@@ -19,7 +23,7 @@ public struct RunCheckpointStore: Sendable, Hashable {
   /// How many are left by retention; nil where all are.
   public let retainedCount: Int?
 
-  /// A store in a folder, which need not exist yet.
+  /// A store in a folder, which need not exist yet; the one that holds it must, to write.
   ///
   /// - Parameters:
   ///   - folder: where the checkpoints are, such as `RUN/checkpoints`.
@@ -38,7 +42,15 @@ public struct RunCheckpointStore: Sendable, Hashable {
   }
 
   /// Every complete checkpoint, oldest first, and what looks like one without being complete.
+  ///
+  /// - Throws: `CheckpointError` where the folder cannot be listed, also where it is a link to what is
+  ///   not there; a folder that does not exist holds nothing.
   public func scan() throws(CheckpointError) -> (complete: [RunCheckpoint], rejected: [Rejection]) {
+    if FileSystem.isDanglingLink(folder) {
+      throw CheckpointError(
+        .missing, path: folder,
+        "is a link to what is not there; is the disk of the checkpoints mounted?")
+    }
     var complete: [RunCheckpoint] = []
     var rejected: [Rejection] = []
     for name in try FileSystem.names(in: folder) {
@@ -53,15 +65,40 @@ public struct RunCheckpointStore: Sendable, Hashable {
         }
         complete.append(checkpoint)
       } catch {
-        rejected.append(Rejection(path: path, error: error))
+        rejected.append(Rejection(path: path, step: step, error: error))
       }
     }
     return (complete.sorted { $0.step < $1.step }, rejected)
   }
 
-  /// The newest complete checkpoint, or nil where there is none.
+  /// The newest complete checkpoint, or nil where there is none; what is not complete counts as none.
   public func latestComplete() throws(CheckpointError) -> RunCheckpoint? {
     try scan().complete.last
+  }
+
+  /// The checkpoint that a run goes on from, or nil where there is none; and the older folders that
+  /// look like checkpoints and are not complete.
+  ///
+  /// - Throws: `CheckpointError` naming every folder that is newer and is not complete: what it held
+  ///   would be trained again without a word.
+  public func newest() throws(CheckpointError) -> (checkpoint: RunCheckpoint?, older: [Rejection]) {
+    let (complete, rejected) = try scan()
+    let isNewer = { (rejection: Rejection) in rejection.step > complete.last?.step ?? -1 }
+    let newer = rejected.filter(isNewer)
+    guard newer.isEmpty else {
+      let what = newer.count == 1 ? "a checkpoint is" : "\(newer.count) checkpoints are"
+      let named = newer.map(\.error.description).joined(separator: "; ")
+      let whole = complete.last.map { "the newest whole one is \($0.path)" } ?? "none is whole"
+      throw CheckpointError(.damaged, path: folder, "\(what) damaged: \(named); \(whole)")
+    }
+    return (complete.last, rejected)
+  }
+
+  /// Renames a folder that is no whole checkpoint, so that it is in nobody's way and nothing is lost.
+  public func setAside(_ rejection: Rejection) throws(CheckpointError) {
+    let aside = rejection.path + Self.damagedSuffix
+    try FileSystem.remove(aside)
+    try FileSystem.rename(rejection.path, to: aside)
   }
 
   /// Removes what dead writers left behind; what a living one is writing is not touched.
@@ -126,7 +163,8 @@ public struct RunCheckpointStore: Sendable, Hashable {
     guard step >= 0 else {
       throw CheckpointError(.mismatch, path: folder, "step must not be negative")
     }
-    try FileSystem.makeFolder(folder)
+    // Not the folders above it: a run's directory that has gone must not come back as an empty one.
+    try FileSystem.makeLastFolder(folder)
     return UnfinishedCheckpoint(
       store: self, transaction: try FolderTransaction(path: path(step: step)))
   }

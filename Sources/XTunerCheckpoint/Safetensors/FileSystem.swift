@@ -51,6 +51,21 @@ enum FileSystem {
     }
   }
 
+  /// Makes a folder in one that exists; a folder that is there already is no error.
+  static func makeLastFolder(_ path: String) throws(CheckpointError) {
+    guard mkdir(path, 0o777) != 0 else { return }
+    let reason = errno
+    guard kind(path) != .folder else { return }
+    throw .system("create the folder", path: path, errorNumber: reason)
+  }
+
+  /// Whether a path is a symbolic link to what is not there.
+  static func isDanglingLink(_ path: String) -> Bool {
+    var status = stat()
+    return lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFLNK
+      && stat(path, &status) != 0
+  }
+
   static func rename(_ path: String, to newPath: String) throws(CheckpointError) {
     guard Glibc.rename(path, newPath) == 0 else {
       throw .system("rename to \(newPath)", path: path)

@@ -80,12 +80,14 @@ struct TokenizerFiles: Sendable {
     }
   }
 
+  /// The files under the names that they are saved with.
+  var contents: [(name: String, bytes: [UInt8])] {
+    [(isTiktoken ? name : "tokenizer.json", bytes)]
+      + (configuration.map { [(Self.configurationName, $0)] } ?? [])
+  }
+
   /// Writes the files into `folder`, which is made if needed.
   func save(to folder: String) throws(TokenizerError) {
-    let isJSON = !isTiktoken
-    try Self.write(bytes, to: "\(folder)/\(isJSON ? "tokenizer.json" : name)")
-    if let configuration {
-      try Self.write(configuration, to: "\(folder)/\(Self.configurationName)")
-    }
+    for file in contents { try Self.write(file.bytes, to: "\(folder)/\(file.name)") }
   }
 }

@@ -148,7 +148,10 @@ extension DataOptions: ConfigurationSection {
       """),
     .init(
       "max_masked_share", \.maxMaskedShare, .number(.share),
-      "Share of samples without any label above which the run stops and names the files."),
+      """
+      Share of samples, or of packs, without any label above which the run stops and names the \
+      files.
+      """),
     .init(
       "cache_directory", \.cacheDirectory, .optional(.text("path")),
       computedDefault: "~/.cache/xtuner/tokens",

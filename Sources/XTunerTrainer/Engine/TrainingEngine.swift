@@ -170,14 +170,20 @@ package final class TrainingEngine {
   /// sums are this rank's own. `ModelUnits.quantize` has to have seen the weights.
   package func evaluate(_ batch: MicroBatch) throws -> (lossSum: Double, weightSum: Double) {
     let own = batch.slice(mesh.sequence.index, of: mesh.sequence.size)
+    return (try forward(own).loss, own.weightSum)
+  }
+
+  /// A forward pass over this rank's part of a micro-batch, with a divisor of 1.
+  func forward(_ own: MicroBatch, check: FiniteCheck? = nil) throws -> StepMeasurement {
     var measurement = StepMeasurement()
     let pass = TrainingRound(
-      self, [own], divisor: 1, tokenCount: own.tokens.count, stepTokenCount: 1, isTraining: false)
+      self, [own], divisor: 1, tokenCount: own.tokens.count, stepTokenCount: 1, isTraining: false,
+      check: check)
     let schedule = Schedule.evaluation(
       layers: layerPlans, options: scheduleOptions(isFirstRound: true, isLastRound: true))
     try withoutGradients { try pass.run(schedule, &measurement) }
     pass.readings.read(into: &measurement)
-    return (measurement.loss, own.weightSum)
+    return measurement
   }
 }
 

@@ -18,6 +18,8 @@ final class TrainingRound {
   private let stepTokenCount: Int
   private let isLast: Bool
   private let isTraining: Bool
+  /// What looks at the forward pass; nil where nothing does.
+  private let check: FiniteCheck?
   private let contexts: [ForwardContext]
   private let tokens: [Tensor]
 
@@ -39,7 +41,7 @@ final class TrainingRound {
   /// A round that has not run; `tokenCount` and `stepTokenCount` are of all ranks.
   init(
     _ engine: TrainingEngine, _ batches: [MicroBatch], divisor: Double, tokenCount: Int,
-    stepTokenCount: Int, isLast: Bool = true, isTraining: Bool = true
+    stepTokenCount: Int, isLast: Bool = true, isTraining: Bool = true, check: FiniteCheck? = nil
   ) {
     self.engine = engine
     self.batches = batches
@@ -48,6 +50,7 @@ final class TrainingRound {
     self.stepTokenCount = stepTokenCount
     self.isLast = isLast
     self.isTraining = isTraining
+    self.check = check
     tokens = batches.map { $0.tokensT(on: engine.mesh.device) }
     contexts = batches.map { batch in
       let context = engine.model.makeContext(bounds: batch.bounds, tokens: batch.tokenRange)
@@ -62,6 +65,12 @@ final class TrainingRound {
         BlockExecution(
           layer, plan: plan, context: context, exchanges: engine.exchanges,
           tokenCount: batch.bounds.last ?? 0, isTraining: isTraining)
+      }
+    }
+    guard let check else { return }
+    for layers in executions {
+      for (index, execution) in layers.enumerated() {
+        execution?.inspect = { check.look($1, block: index + 1, stage: $0) }
       }
     }
   }
@@ -101,7 +110,9 @@ final class TrainingRound {
     case .reduce(let block): try reduce(block)
     case .embed(let batch):
       try waitForGather(blocks[0])
-      hidden[batch] = withoutGradients { model.embedding(tokens[batch]) }
+      let embeddedTD = withoutGradients { model.embedding(tokens[batch]) }
+      check?.look([embeddedTD], block: 0)
+      hidden[batch] = embeddedTD
     case .forward(let block, let stages, let batch): try forward(block, stages, batch)
     case .swapOut(let block, let batch): try swapOut(execution(block, batch))
     case .swapIn(let block, let batch): execution(block, batch).swapInputBack(engine.swap)
@@ -224,11 +235,12 @@ final class TrainingRound {
     let targets = batches[batch].targets(divisor: divisor, on: engine.mesh.device)
     let leafTD = takeHidden(batch).leaf()
     guard isTraining else {
-      readings.add(
-        engine.crossEntropy.loss(
-          hiddenTD: head.norm(leafTD), headVD: head.projection.value,
-          product: head.projection.product, quantizedVD: head.projection.quantized,
-          targets: targets), to: \.loss)
+      let loss = engine.crossEntropy.loss(
+        hiddenTD: head.norm(leafTD), headVD: head.projection.value,
+        product: head.projection.product, quantizedVD: head.projection.quantized,
+        targets: targets)
+      check?.look([loss], block: blocks.count - 1)
+      readings.add(loss, to: \.loss)
       return
     }
     try waitForReduction(blocks[blocks.count - 1])

@@ -57,6 +57,8 @@ public final class RunDirectory: Sendable {
   /// Where everything lies.
   public let layout: RunLayout
   private let lockDescriptor: Int32
+  /// The directory itself, whatever its name is by now.
+  private let descriptor: Int32
 
   /// Makes the directory if needed, with a folder for logs where there are several ranks, and takes
   /// its lock.
@@ -68,11 +70,59 @@ public final class RunDirectory: Sendable {
     try Self.makeFolders(path)
     if rankCount > 1 { try Self.makeFolders(layout.logs) }
     lockDescriptor = try Self.takeLock(layout)
+    descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard descriptor >= 0 else {
+      let failure = errno
+      close(lockDescriptor)
+      throw .system(path: path, action: "open the run directory", errorNumber: failure)
+    }
   }
 
   deinit {
     // Closing the descriptor releases the lock.
     close(lockDescriptor)
+    close(descriptor)
+  }
+
+  /// Checks that the directory's name still leads to it: before a file is made by name.
+  ///
+  /// Otherwise the run would go on in a new directory of that name, and lie in two halves.
+  ///
+  /// - Throws: ``RunDirectoryError``, `moved`.
+  func checkIsInPlace() throws(RunDirectoryError) {
+    var (own, found) = (stat(), stat())
+    guard fstat(descriptor, &own) == 0, stat(layout.root, &found) == 0, own.st_dev == found.st_dev,
+      own.st_ino == found.st_ino
+    else {
+      throw .init(
+        code: .moved, path: layout.root,
+        reason: """
+          is no longer the directory that the run writes to: it was renamed, removed or replaced \
+          meanwhile; give it its name back, and the same command goes on from its newest checkpoint
+          """)
+    }
+  }
+
+  /// Checks that nothing lies in the way of what is written when training has ended.
+  ///
+  /// - Throws: ``RunDirectoryError`` that names a file where a folder is to be, or the other way round.
+  func checkPlaces() throws(RunDirectoryError) {
+    let places = [
+      (layout.checkpoints, isFolder: true), (layout.export, true), (layout.tensorboard, true),
+      (layout.traces, true), (layout.lossChart, false), (layout.trace, false),
+      (layout.metrics, false), (layout.configuration, false),
+    ]
+    for (path, isFolder) in places {
+      var status = stat()
+      guard stat(path, &status) == 0 else { continue }
+      guard (status.st_mode & S_IFMT == S_IFDIR) != isFolder else { continue }
+      throw .init(
+        code: .unwritable, path: path,
+        reason: """
+          is \(isFolder ? "no folder, and the run will write one" : "a folder, and the run will write a file") \
+          there; move it away
+          """)
+    }
   }
 
   /// Writes `config.yaml`, replacing an earlier one as a whole.

@@ -95,7 +95,7 @@ public struct PreparedData {
         packing: packing, packsPerStep: configuration.training.packsPerStep,
         seed: UInt64(configuration.run.seed), isShuffled: configuration.data.shuffle,
         epochLimit: configuration.training.epochs,
-        grouping: grouping))
+        grouping: grouping, maximumMaskedShare: configuration.data.maxMaskedShare))
   }
 
   /// The held-out packs, or nil when there is no evaluation.

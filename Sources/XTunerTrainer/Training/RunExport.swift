@@ -52,7 +52,7 @@ public struct RunExport {
     }
     try HFWeights.export(
       prepared.model, units: prepared.units, to: path, dtype: dtype, overwrites: overwrites,
-      files: try ModelExport.files(
+      files: ModelExport.files(
         try Tokenizer(path: tokenizerPath), template: try configuration.chatTemplate()))
   }
 
@@ -60,7 +60,7 @@ public struct RunExport {
     let manager = FileManager.default
     let run = RunLayout(root: path)
     if manager.fileExists(atPath: run.configuration) {
-      guard let newest = try RunCheckpointStore(folder: run.checkpoints).latestComplete() else {
+      guard let newest = try RunCheckpointStore(folder: run.checkpoints).newest().checkpoint else {
         throw TrainingError(
           .model, "\(run.checkpoints): holds no complete checkpoint; train the run first")
       }

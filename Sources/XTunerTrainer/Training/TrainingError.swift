@@ -18,6 +18,8 @@ public enum ResumePolicy: Sendable, Equatable {
   case automatic
   /// Anew; a directory that holds a run is refused.
   case never
+  /// Anew also where checkpoints were lost or are damaged; whole ones are refused.
+  case anew
   /// From this checkpoint folder.
   case checkpoint(String)
 
@@ -26,6 +28,7 @@ public enum ResumePolicy: Sendable, Equatable {
     switch text {
     case "auto": self = .automatic
     case "never": self = .never
+    case "anew": self = .anew
     default: self = .checkpoint(text)
     }
   }
@@ -35,6 +38,8 @@ public enum ResumePolicy: Sendable, Equatable {
 public struct TrainingOutcome: Sendable {
   /// Optimizer steps done, over all sessions of the run.
   public var step: Int
+  /// The first step that this session computed; nil when no step was taken.
+  public var firstStep: Int?
   /// Whether a signal stopped it early; a checkpoint was written.
   public var isStopped: Bool
   /// The loss of the last step; nil when no step was taken.

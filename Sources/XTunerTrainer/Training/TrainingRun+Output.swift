@@ -8,7 +8,7 @@ public import XTunerTokenizers
 
 extension TrainingRun {
   func stepMetrics(
-    _ measured: StepMeasurement, _ prediction: StepPrediction, norm: Double, rate: Double,
+    _ measured: StepMeasurement, _ prediction: StepPrediction?, norm: Double, rate: Double,
     seconds: Double, dataSeconds: Double, isSkipped: Bool
   ) throws -> StepMetrics {
     let computing =
@@ -39,7 +39,7 @@ extension TrainingRun {
       tensorLiveBytes: Int(largest(4)),
       dataSeconds: dataSeconds,
       communicationSeconds: isAlone ? nil : mean(1),
-      predictedImbalance: isAlone ? nil : prediction.spread,
+      predictedImbalance: isAlone ? nil : prediction?.spread,
       measuredImbalance: isAlone ? nil : largest(0) / max(mean(0), 1e-9),
       maxViolation: measured.maximumViolation,
       balanceLoss: hasExperts ? measured.balanceLoss : nil,
@@ -58,7 +58,10 @@ extension TrainingRun {
   func saveCheckpoint() throws {
     // The previous one must be whole first: at most one is being written, and its error is not lost.
     try writer.wait()
-    try ranks.agree("write the metrics") { try metrics?.synchronize() }
+    try ranks.agree("write the metrics") {
+      try directory?.checkIsInPlace()
+      try metrics?.synchronize()
+    }
     let includesMoments = configuration.checkpoint.savesOptimizer
     let (files, pieces) = UnitFiles.contents(
       optimizer.checkpointParts(includesMoments: includesMoments), mesh: ranks.mesh)
@@ -66,10 +69,13 @@ extension TrainingRun {
       step: step, files: files, pieces: pieces,
       state: TrainingState(
         step: step, updateCount: optimizer.stepCount, skippedCount: skippedCount,
-        loader: loader.state, hasMoments: includesMoments),
+        consecutiveSkipCount: consecutiveSkips, unlabelledCount: unlabelledCount,
+        optimizer: configuration.optimizer.name.rawValue, loader: loader.state,
+        hasMoments: includesMoments),
       configurationHash: configuration.hash,
       libraryVersions: ["libtorch": Torch.version, "xtuner": XTunerVersion.current])
-    try writer.submit(contents)
+    // What has been skipped may go on being skipped: healthy ones must not make room for these.
+    try writer.submit(contents, displacesOlder: consecutiveSkips == 0)
     if !configuration.checkpoint.inBackground { try writer.wait() }
     lastCheckpointStep = step
     try log.write(
@@ -78,6 +84,7 @@ extension TrainingRun {
 
   func writeChart() throws {
     guard let directory else { return }
+    try directory.checkIsInPlace()
     let history = try MetricsHistory(path: layout.metrics)
     guard !history.training.isEmpty else { return }
     let chart = LossChart(title: configuration.run.name, history: history)
@@ -85,10 +92,11 @@ extension TrainingRun {
   }
 
   func exportModel(to path: String) throws {
+    try ranks.agree("look for the run directory") { try directory?.checkIsInPlace() }
     try ranks.agree("export the model") {
       try HFWeights.export(
         prepared.model, units: prepared.units, to: path, dtype: DType(configuration.model.dtype),
-        overwrites: true, files: try ModelExport.files(data.tokenizer, template: data.template))
+        overwrites: true, files: ModelExport.files(data.tokenizer, template: data.template))
     }
   }
 }
@@ -97,17 +105,12 @@ extension TrainingRun {
 public enum ModelExport {
   /// The files that `tokenizer` saves, by name, and the template as `chat_template.jinja` where it
   /// has a Jinja form.
+  ///
+  /// From memory: an export needs no other disk than its own.
   public static func files(
     _ tokenizer: Tokenizer, template: ChatTemplate?
-  ) throws -> [(name: String, bytes: [UInt8])] {
-    let manager = FileManager.default
-    let folder = manager.temporaryDirectory.appendingPathComponent("xtuner-\(UUID().uuidString)")
-    try manager.createDirectory(at: folder, withIntermediateDirectories: true)
-    defer { try? manager.removeItem(at: folder) }
-    try tokenizer.save(to: folder.path)
-    var files = try manager.contentsOfDirectory(atPath: folder.path).sorted().map { name in
-      (name: name, bytes: Array(try Data(contentsOf: folder.appendingPathComponent(name))))
-    }
+  ) -> [(name: String, bytes: [UInt8])] {
+    var files = tokenizer.fileContents
     if let jinja = template?.jinjaTemplate {
       files.append((name: "chat_template.jinja", bytes: Array(jinja.utf8)))
     }

@@ -12,6 +12,12 @@ struct TrainingState: Codable, Sendable {
   var updateCount: Int
   /// Updates that were skipped since the start.
   var skippedCount: Int
+  /// Of those, the ones without an applied update after them; nil in checkpoints that do not say.
+  var consecutiveSkipCount: Int?
+  /// Steps whose packs had no label; nil in checkpoints that do not say.
+  var unlabelledCount: Int?
+  /// The update rule that the moments are of; nil in checkpoints that do not say.
+  var optimizer: String?
   /// Where the data stands.
   var loader: LoaderState
   /// Whether the optimizer's moments are in the checkpoint.

@@ -184,3 +184,16 @@ extension [ParameterSlice.Run] {
   /// Elements of all runs.
   var elementCount: Int { reduce(0) { $0 + $1.count } }
 }
+
+extension UnitFiles {
+  /// The update rule whose moments a checkpoint holds that does not name it.
+  ///
+  /// AdamW has second moments of every parameter, Muon of those that are no matrices.
+  static func optimizer(ofMomentsIn checkpoint: RunCheckpoint) -> String {
+    func parameters(_ kind: Kind) -> Set<String> {
+      Set(checkpoint.manifest.pieces.filter { kind.isKind(ofFile: $0.file) }.map(\.parameter))
+    }
+    let isComplete = parameters(.secondMoments) == parameters(.weights)
+    return (isComplete ? OptimizerOptions.Name.adamw : .muon).rawValue
+  }
+}

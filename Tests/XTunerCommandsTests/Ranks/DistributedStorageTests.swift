@@ -30,7 +30,20 @@ extension DistributedProcessTests {
         try newest.verify()
 
         try run.train(ranks: 2, run: "a")
+        #expect(run.firstSteps(run: "a") == [1, 4])
         #expect(run.steps(run: "a") == run.steps(run: "whole"))
+      }
+    }
+
+    @Test func theExportAtTheEndNeedsNoDiskButTheRuns() throws {
+      try EngineRun.with { run in
+        let options = ["training.steps=2", "export.at_end=true"]
+        let process = try run.start(
+          "the run", [run.enginePath] + run.arguments(run: "a", options),
+          ["TMPDIR": "/proc/there-is-no-such-folder"])
+        #expect(try process.wait() == 0, "\(process.output)")
+        let names = try FileManager.default.contentsOfDirectory(atPath: "\(run.folder)/a/export")
+        #expect(names.contains("tokenizer.json") && names.contains("model.safetensors"))
       }
     }
   }

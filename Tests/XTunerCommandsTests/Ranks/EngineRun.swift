@@ -159,6 +159,12 @@ final class EngineRun {
     }
   }
 
+  /// The first step that each session of a run computed, of those that ended well.
+  func firstSteps(run: String) -> [Int?] {
+    let text = try? String(contentsOfFile: "\(folder)/\(run)/log.txt", encoding: .utf8)
+    return (text ?? "").matches(of: /first_step=(\w+)/).map { Int($0.1) }
+  }
+
   /// Waits until a run has done some steps.
   func waitForSteps(_ count: Int, run: String) throws {
     try waitUntil(

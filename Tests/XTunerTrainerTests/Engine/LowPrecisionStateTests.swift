@@ -20,7 +20,7 @@ import Testing
       run: "stopped", bfloat16 + ["training.steps=8", "checkpoint.at_end=false"])
     try FileManager.default.removeItem(
       atPath: "\(tiny.folder)/stopped/checkpoints/step-00000006")
-    try tiny.train(run: "stopped", bfloat16)
+    #expect(try tiny.train(run: "stopped", bfloat16).firstStep == 4)
     #expect(try tiny.curve(run: "stopped") == tiny.curve(run: "whole"))
   }
 
