@@ -78,33 +78,37 @@ let package = Package(
       dependencies: [
         "XTunerCommands", "XTunerTrainer", "XTunerGeneration", "XTunerCheckpoint", "XTunerModels",
         "XTunerData", "XTunerTokenizers", "XTunerNN", "XTunerParallel", "XTunerSynthesis", "Torch",
-        argumentParser,
+        "XTunerText", argumentParser,
       ],
       swiftSettings: swiftSettings),
   ]
+    + module("XTunerText", [])
     + module("Torch", ["CTorch"], tests: ["CTorch", "TestDevice"])
-    + module("XTunerTokenizers", ["CPCRE2", crypto], fixtures: true)
+    + module("XTunerTokenizers", ["XTunerText", "CPCRE2", crypto], fixtures: true)
     + module(
-      "XTunerData", ["XTunerTokenizers", "CZlib", "CZstd", crypto],
+      "XTunerData", ["XTunerText", "XTunerTokenizers", "CZlib", "CZstd", crypto],
       tests: ["CZlib", "CZstd"])
     + module("XTunerNN", ["Torch"])
     + module("XTunerParallel", ["Torch", "XTunerNN"])
     + module("XTunerMoE", ["Torch", "XTunerNN"])
-    + module("XTunerModels", ["Torch", "XTunerNN", "XTunerParallel", "XTunerMoE"])
-    + module("XTunerCheckpoint", ["Torch", "XTunerNN", "XTunerParallel", "XTunerModels", crypto])
+    + module("XTunerModels", ["XTunerText", "Torch", "XTunerNN", "XTunerParallel", "XTunerMoE"])
+    + module(
+      "XTunerCheckpoint",
+      ["XTunerText", "Torch", "XTunerNN", "XTunerParallel", "XTunerModels", crypto])
     + module(
       "XTunerTrainer",
       [
-        "Torch", "XTunerTokenizers", "XTunerData", "XTunerNN", "XTunerParallel", "XTunerMoE",
+        "XTunerText", "Torch", "XTunerTokenizers", "XTunerData", "XTunerNN", "XTunerParallel",
+        "XTunerMoE",
         "XTunerModels", "XTunerCheckpoint", crypto, yams,
       ], tests: ["TestDevice"])
     + module(
       "XTunerGeneration",
       [
-        "Torch", "XTunerTokenizers", "XTunerNN", "XTunerParallel", "XTunerModels",
+        "XTunerText", "Torch", "XTunerTokenizers", "XTunerNN", "XTunerParallel", "XTunerModels",
         "XTunerCheckpoint", "XTunerTrainer",
       ])
-    + module("XTunerSynthesis", [])
+    + module("XTunerSynthesis", ["XTunerText"])
     + module(
       "XTunerCommands", [argumentParser],
       tests: [

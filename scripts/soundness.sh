@@ -33,6 +33,16 @@ swift_lines '(^|[^A-Za-z0-9_])(try!|as!)' Sources \
 swift_lines '(^|[^A-Za-z0-9_.])assert(ionFailure)?\(' Sources \
   | report 'use precondition: what is worth checking is worth checking in release' || true
 
+# ---- Text from outside is compared by its bytes, which String does not do: ExactText is the key.
+{
+  swift_lines '\[String *:|Set<String>|Dictionary<String' Sources
+  swift_lines '(^|[^A-Za-z0-9_.])(Set|Dictionary)\(.*(name|path|file|key|content|parameter)' Sources \
+    | grep -vE 'ExactText|\.init\)|indices'
+} | grep -vE 'environment: \[String: String\]' | while IFS=: read -r file line text; do
+  above=$(sed -n "$((line - 1))p" "$file")
+  if [[ $text$above != *"// own names"* ]]; then echo "$file:$line:$text"; fi
+done | report 'text from outside needs ExactText for a key; say "// own names" where all are ours' || true
+
 # ---- Unchecked promises to the compiler say why, on their line or the one above.
 swift_lines '@unchecked Sendable|nonisolated\(unsafe\)' Sources | while IFS=: read -r file line text; do
   above=$(sed -n "$((line - 1))p" "$file")

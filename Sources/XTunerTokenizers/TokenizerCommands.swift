@@ -34,8 +34,8 @@ public enum TokenizerCommands {
     if lines.last?.isEmpty == true { lines.removeLast() }
     let parts = lines
     let start = ContinuousClock.now
-    let ids = tokenizer.parallelMap(count: parts.count, threads: threads) {
-      tokenizer.encode(utf8: parts[$0])
+    let ids = try tokenizer.encodeBatch(count: parts.count, threads: threads) {
+      tokenizer.result(utf8: parts[$0])
     }
     let elapsed = ContinuousClock.now - start
     var text: [UInt8] = []

@@ -73,7 +73,7 @@ struct CommandFailure: Error, CustomStringConvertible {
   private static func exitCode(_ code: GenerationError.Code) -> RunExitCode {
     switch code {
     case .invalidOption, .invalidPrompt: .usage
-    case .missingTokenizer, .unsupported: .model
+    case .missingTokenizer, .unsupported, .tokenizer: .model
     case .nonFinite: .nonFinite
     }
   }

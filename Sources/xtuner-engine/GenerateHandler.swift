@@ -51,7 +51,7 @@ struct GenerateHandler {
 
   private func answerOnce(_ prompt: String) throws {
     guard let template else {
-      _ = try answer(tokenizer.encode(prompt, addSpecialTokens: true))
+      _ = try answer(try tokenizer.encode(prompt, addSpecialTokens: true))
       return
     }
     let messages = systemMessages + [ChatMessage(role: "user", content: prompt)]
@@ -80,7 +80,7 @@ struct GenerateHandler {
   }
 
   private func encode(_ messages: [ChatMessage], _ template: ChatTemplate) throws -> [Int32] {
-    tokenizer.encode(
+    try tokenizer.encode(
       try template.render(
         messages, addGenerationPrompt: true, enableThinking: command.thinking))
   }

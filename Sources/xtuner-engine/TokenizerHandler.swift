@@ -8,7 +8,7 @@ enum TokenizerHandler {
   static func encode(_ command: TokenizerEncodeCommand) throws {
     let tokenizer = try Tokenizer(path: command.tokenizer)
     if let text = command.text {
-      let ids = tokenizer.encode(text)
+      let ids = try tokenizer.encode(text)
       guard command.json else {
         return Output.write(ids.map(String.init).joined(separator: " "))
       }
@@ -47,8 +47,8 @@ enum TokenizerHandler {
       throw CommandFailure(
         .data, "\(command.tokenizer): ids must be from 0 to \(count - 1), one is \(id)")
     }
-    let texts = lists.map { ids in
-      let text = tokenizer.decode(ids, skipSpecialTokens: command.skipSpecialTokens)
+    let texts = try lists.map { ids in
+      let text = try tokenizer.decode(ids, skipSpecialTokens: command.skipSpecialTokens)
       return command.json ? JSONValue.string(text).text() : text
     }
     let text = texts.map { "\($0)\n" }.joined()
@@ -79,10 +79,13 @@ enum TokenizerHandler {
     guard let data = FileManager.default.contents(atPath: file) else {
       throw CommandFailure(.data, "\(file): cannot be read; give a file with one JSON list a line")
     }
-    let lines = String(decoding: data, as: UTF8.self).split(separator: "\n")
+    // By bytes: in a String "\r\n" is one character, and no line break.
+    let lines = data.split(separator: UInt8(ascii: "\n")).map {
+      String(decoding: $0, as: UTF8.self)
+    }
     return try lines.enumerated().map { index, line in
       do {
-        let list = try JSONValue(parsing: String(line)).arrayValue
+        let list = try JSONValue(parsing: line).arrayValue
         let ids = list?.compactMap { $0.integerValue.flatMap(Int32.init(exactly:)) }
         guard let ids, ids.count == list?.count else {
           throw CommandFailure(

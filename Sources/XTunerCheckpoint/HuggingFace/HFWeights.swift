@@ -2,6 +2,7 @@ public import Torch
 public import XTunerModels
 import XTunerNN
 public import XTunerParallel
+import XTunerText
 
 /// Weights of a Hugging Face folder, read into and written from a model's parameters.
 public enum HFWeights {
@@ -26,6 +27,7 @@ public enum HFWeights {
         .mismatch, path: folder.path,
         "does not fit config.json: " + mismatch.messages.joined(separator: "; "))
     }
+    // own names
     let parameters = Dictionary(uniqueKeysWithValues: model.parameters.map { ($0.name, $0) })
     for entry in names.entries {
       guard let parameter = parameters[entry.parameter] else {
@@ -79,6 +81,7 @@ public enum HFWeights {
     of model: CausalLanguageModel, units: ModelUnits, dtype: DType,
     part: @escaping (FlatUnit) -> Tensor = { $0.weights }
   ) -> [(name: String, shape: [Int], make: () throws -> Tensor)] {
+    // own names
     let parameters = Dictionary(uniqueKeysWithValues: model.parameters.map { ($0.name, $0) })
     return HFTensorNames(model.configuration).entries.map { entry in
       guard let parameter = parameters[entry.parameter] else {

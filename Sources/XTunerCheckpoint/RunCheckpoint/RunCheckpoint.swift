@@ -1,5 +1,6 @@
 import Crypto
 import Glibc
+import XTunerText
 
 /// A complete checkpoint of a run, on disk.
 public struct RunCheckpoint: Sendable, Hashable {
@@ -40,7 +41,7 @@ public struct RunCheckpoint: Sendable, Hashable {
           "is \(byteCount) bytes long, the manifest says \(file.byteCount)")
       }
     }
-    let names = Set(manifest.files.map(\.name))
+    let names = Set<ExactText>(manifest.files.map(\.name))
     for piece in manifest.pieces where !names.contains(piece.file) {
       throw CheckpointError(
         .damaged, path: manifestPath,
@@ -80,7 +81,7 @@ public struct RunCheckpoint: Sendable, Hashable {
 
   /// Opens one of its safetensors files.
   public func open(_ name: String) throws(CheckpointError) -> SafetensorsFile {
-    guard manifest.files.contains(where: { $0.name == name }) else {
+    guard manifest.files.contains(where: { $0.name.isExactly(name) }) else {
       throw CheckpointError(.missing, path: path, "has no file \(name)")
     }
     return try SafetensorsFile(path: "\(path)/\(name)")

@@ -78,7 +78,7 @@ public struct RunCheckpointManifest: Sendable, Hashable, Codable {
   /// Hash of the run's configuration, which a resumed run compares with its own.
   public var configurationHash: String
   /// Versions of the engine and its libraries, by name.
-  public var libraryVersions: [String: String]
+  public var libraryVersions: [String: String]  // own names
   /// Every file but the manifest.
   public var files: [File]
   /// Every piece of every parameter and state.
@@ -123,14 +123,14 @@ public struct RunCheckpointContents: Sendable {
   /// Hash of the run's configuration.
   public var configurationHash: String
   /// Versions of the engine and its libraries, by name.
-  public var libraryVersions: [String: String]
+  public var libraryVersions: [String: String]  // own names
 
   /// Contents whose state is any encodable value.
   ///
   /// Every finite double and every 64-bit integer reads back exactly.
   public init(
     step: Int, files: [File], pieces: [RunCheckpointManifest.Piece], state: some Encodable,
-    configurationHash: String, libraryVersions: [String: String]
+    configurationHash: String, libraryVersions: [String: String]  // own names
   ) throws {
     self.step = step
     self.files = files

@@ -1,3 +1,5 @@
+import XTunerText
+
 /// The checkpoints of a run: a folder of folders named `step-00000123`.
 ///
 /// Which one is the latest follows from the manifests alone. Several processes may read; one
@@ -72,7 +74,7 @@ public struct RunCheckpointStore: Sendable, Hashable {
   @discardableResult
   public func removeLeftovers() throws(CheckpointError) -> [String] {
     var concerned: [String] = []
-    var seen: Set<String> = []
+    var seen: Set<ExactText> = []
     for name in try FileSystem.names(in: folder) {
       if name.hasSuffix(Self.removedSuffix),
         Self.step(of: String(name.dropLast(Self.removedSuffix.count))) != nil

@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import XTunerText
 
 /// The few operations on files that checkpoints need, with errors that name the file.
 enum FileSystem {
@@ -36,7 +37,7 @@ enum FileSystem {
       }
       if name != "." && name != ".." { names.append(name) }
     }
-    return names.sorted()
+    return names.sortedByBytes()
   }
 
   static func read(_ path: String) throws(CheckpointError) -> [UInt8] {

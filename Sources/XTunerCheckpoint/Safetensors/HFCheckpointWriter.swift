@@ -1,4 +1,5 @@
 import XTunerModels
+import XTunerText
 
 /// Writes a Hugging Face folder as a stream: tensors are declared first, their bytes follow in that
 /// order, and shards of bounded size come out, with an index where there are several.
@@ -124,7 +125,7 @@ public final class HFCheckpointWriter {
     guard !entries.isEmpty else {
       throw CheckpointError(.mismatch, path: path, "has no tensors to write")
     }
-    var names: Set<String> = []
+    var names: Set<ExactText> = []
     var groups: [[SafetensorsEntry]] = [[]]
     var groupByteCount = 0
     var totalByteCount = 0

@@ -29,9 +29,10 @@ extension TokenCacheStore {
         "format": source.format.rawValue, "textUnit": source.textUnit.rawValue,
       ])
     var reader: RecordReader?
-    return try openOrBuild(
-      key, sourceFiles: files,
-      tokenizer: SampleTokenizer(options: options, tokenizer: tokenizer, template: template),
+    let sampleTokenizer = SampleTokenizer(
+      options: options, tokenizer: tokenizer, template: template)
+    let result = try openOrBuild(
+      key, sourceFiles: files, tokenizer: sampleTokenizer,
       threadCount: threadCount, checkSources: { try hasher.checkUnchanged() }, progress: progress,
       unreadableCount: { reader?.skippedCount ?? 0 },
       makeRecords: {
@@ -39,5 +40,13 @@ extension TokenCacheStore {
         reader = opened
         return { try opened.next() }
       })
+    // A cache of an earlier version may hold conversations that are refused today; texts have no
+    // tokens without loss.
+    if !result.isNew, !sampleTokenizer.missingMarks.isEmpty,
+      result.cache.lossTokenCount < result.cache.tokenCount
+    {
+      throw SampleTokenizer.missingMarks(sampleTokenizer.missingMarks, place: files[0])
+    }
+    return result
   }
 }

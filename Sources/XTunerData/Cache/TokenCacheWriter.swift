@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import XTunerText
 
 /// Writes a cache into a folder of its own, which becomes the cache when it is complete.
 ///
@@ -23,7 +24,7 @@ struct TokenCacheWriter: ~Copyable {
   private var lines: [UInt32] = []
   private var lossTokenCount = 0
   private(set) var sources: [FileCounts]
-  private var sourceIndices: [String: Int]
+  private var sourceIndices: [ExactText: Int]
 
   /// Makes a new folder in `root`; the name never collides with another writer's.
   static func makeFolder(in root: String, name: String) throws(TokenCacheError) -> String {
@@ -61,7 +62,7 @@ struct TokenCacheWriter: ~Copyable {
     self.tokenSize = tokenSize
     self.sources = sources.map { FileCounts(file: $0) }
     sourceIndices = Dictionary(
-      zip(sources, 0...), uniquingKeysWith: { first, _ in first })
+      zip(sources.lazy.map { ExactText($0) }, 0...), uniquingKeysWith: { first, _ in first })
   }
 
   var tokenCount: Int { Int(offsets[offsets.count - 1]) }

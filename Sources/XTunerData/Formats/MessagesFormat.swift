@@ -1,4 +1,5 @@
 import XTunerTokenizers
+import XTunerText
 
 /// Records with `messages`, as the OpenAI API has them, and with `loss` per message.
 enum MessagesFormat {
@@ -77,7 +78,7 @@ enum MessagesFormat {
     var found: (key: String, text: String)?
     for key in ["reasoning_content", "reasoning", "thinking"] {
       guard let text = try cursor.string(key) else { continue }
-      if let found, found.text != text {
+      if let found, !found.text.isExactly(text) {
         throw FormatError("\(cursor.place(found.key)) and \(cursor.place(key)) differ; keep one")
       }
       found = (key, text)

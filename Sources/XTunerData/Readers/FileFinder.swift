@@ -1,4 +1,5 @@
 import Foundation
+import XTunerText
 
 #if canImport(Glibc)
 import Glibc
@@ -72,14 +73,17 @@ enum FileFinder {
     let parts = Array(components.dropFirst(fixed.count))
     let base = rootPath.hasSuffix("/") ? rootPath : "\(rootPath)/"
     let matches = try allFiles(inFolder: rootPath).filter { file in
-      let relative = file.dropFirst(base.count).split(separator: "/").map(String.init)
+      let relative = file.utf8.dropFirst(base.utf8.count).split(separator: UInt8(ascii: "/"))
+        .map { String(decoding: $0, as: UTF8.self) }
       return fits(relative[...], parts[...])
     }
     if matches.isEmpty {
       throw DataReadError(.noFiles, "no file matches the pattern", file: pattern)
     }
     for file in matches { try refuseUnsupported(file) }
-    return fixed.isEmpty ? matches.map { String($0.dropFirst(base.count)) } : matches
+    return fixed.isEmpty
+      ? matches.map { String(decoding: $0.utf8.dropFirst(base.utf8.count), as: UTF8.self) }
+      : matches
   }
 
   /// Matches path components, `**` standing for any number of them.
@@ -98,13 +102,13 @@ enum FileFinder {
   /// All files below a folder in order of their names' bytes, hidden ones left out.
   private static func allFiles(inFolder folder: String) throws(DataReadError) -> [String] {
     var files: [String] = []
-    var visited: Set<String> = []
+    var visited: Set<ExactText> = []
     try collect(folder, into: &files, visited: &visited)
     return files
   }
 
   private static func collect(
-    _ folder: String, into files: inout [String], visited: inout Set<String>
+    _ folder: String, into files: inout [String], visited: inout Set<ExactText>
   ) throws(DataReadError) {
     // A link that leads back up must not be followed forever.
     let real = URL(fileURLWithPath: folder).resolvingSymlinksInPath().path
@@ -117,8 +121,8 @@ enum FileFinder {
         .unreadableFile, "the folder cannot be listed: \(error.localizedDescription)", file: folder)
     }
     let base = folder.hasSuffix("/") ? folder : "\(folder)/"
-    let visible = names.filter { !$0.hasPrefix(".") }
-    for name in visible.sorted(by: { $0.utf8.lexicographicallyPrecedes($1.utf8) }) {
+    let visible = names.filter { $0.utf8.first != UInt8(ascii: ".") }
+    for name in visible.sortedByBytes() {
       let path = "\(base)\(name)"
       var isFolder: ObjCBool = false
       guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else { continue }

@@ -5,7 +5,7 @@
 struct ConfigurationReader {
   private(set) var object: JSONObject
   private(set) var problems: [ModelConfigurationError.Problem] = []
-  private(set) var rejectedKeys: Set<String> = []
+  private(set) var rejectedKeys: Set<String> = []  // own names
   /// Prepended to keys in messages, such as `rope_scaling.`.
   private let prefix: String
 

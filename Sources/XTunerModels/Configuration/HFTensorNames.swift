@@ -1,3 +1,5 @@
+public import XTunerText
+
 /// The tensors of a Hugging Face checkpoint, and where each belongs in the engine's parameters.
 ///
 /// Every tensor of a file is one contiguous run of elements of one parameter, so loading and saving
@@ -38,7 +40,7 @@ public struct HFTensorNames: Sendable, Hashable {
   /// The file's tensors, in the order of the parameters.
   public private(set) var entries: [Entry] = []
   /// Names a file may hold beside these, whose content is known to be redundant.
-  public private(set) var ignoredNames: Set<String> = []
+  public private(set) var ignoredNames: Set<ExactText> = []
 
   /// The names of a model.
   public init(_ configuration: ModelConfiguration) {

@@ -48,7 +48,7 @@ extension RotaryConfiguration {
     return 1
   }
 
-  private static let yarnKeys: Set<String> = [
+  private static let yarnKeys: Set<String> = [  // own names
     "factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "truncate",
     "attention_factor", "mscale", "mscale_all_dim",
   ]
@@ -60,6 +60,7 @@ extension RotaryConfiguration {
     var nested = ConfigurationReader(object, prefix: "\(key).")
     defer { reader.absorb(nested) }
     let type = nested.optionalString("rope_type", "type") ?? "default"
+    // own names
     var known: Set<String> = ["rope_type", "type", "rope_theta", "partial_rotary_factor"]
     if let part = nested.optionalReal("partial_rotary_factor"), part != 1 {
       nested.reject(

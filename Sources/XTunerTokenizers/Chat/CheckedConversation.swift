@@ -1,3 +1,5 @@
+internal import XTunerText
+
 /// A conversation whose order of messages has been checked.
 struct CheckedConversation: Sendable {
   let messages: [Message]
@@ -97,7 +99,7 @@ struct CheckedConversation: Sendable {
         messageIndex: index)
     }
     guard let id = message.toolCallID else { return openCalls.removeFirst() }
-    if let match = openCalls.firstIndex(where: { $0.id == id }) {
+    if let match = openCalls.firstIndex(where: { $0.id.isExactly(id) }) {
       return openCalls.remove(at: match)
     }
     if let unnamed = openCalls.firstIndex(where: { $0.call.id == nil }) {

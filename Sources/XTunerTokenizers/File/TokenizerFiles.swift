@@ -9,13 +9,25 @@ struct TokenizerFiles: Sendable {
   /// Name to save the defining file under.
   var name: String
   var bytes: [UInt8]
-  /// Bytes of `tokenizer_config.json` beside it, if there is one.
-  var configuration: [UInt8]?
+  /// Bytes of the files beside it that say more about its tokens, by name.
+  private(set) var companions: [(name: String, bytes: [UInt8])] = []
 
   static let configurationName = "tokenizer_config.json"
+  static let mapName = "special_tokens_map.json"
+  static let addedName = "added_tokens.json"
   private static let candidates = ["tokenizer.json", "tiktoken.model", "qwen.tiktoken"]
 
-  var configurationPath: String { folder.map { "\($0)/\(Self.configurationName)" } ?? "" }
+  /// Bytes of `tokenizer_config.json` beside it, if there is one.
+  var configuration: [UInt8]? {
+    companions.first { $0.name == Self.configurationName }?.bytes
+  }
+
+  /// What a file beside it says, or nil where there is none.
+  func node(_ name: String) throws(TokenizerError) -> ConfigurationNode? {
+    guard let file = companions.first(where: { $0.name == name }) else { return nil }
+    let path = folder.map { "\($0)/\(name)" } ?? name
+    return ConfigurationNode(try TokenizerJSON.parse(file.bytes, file: path), file: path)
+  }
 
   /// Reads a folder or a file.
   init(path: String) throws(TokenizerError) {
@@ -43,9 +55,9 @@ struct TokenizerFiles: Sendable {
     self.folder = folder
     name = url.lastPathComponent
     bytes = try Self.read(file)
-    let configuration = "\(folder)/\(Self.configurationName)"
-    if name != Self.configurationName, FileManager.default.fileExists(atPath: configuration) {
-      self.configuration = try Self.read(configuration)
+    for companion in [Self.configurationName, Self.mapName, Self.addedName]
+    where name != companion && FileManager.default.fileExists(atPath: "\(folder)/\(companion)") {
+      companions.append((companion, try Self.read("\(folder)/\(companion)")))
     }
   }
 
@@ -54,7 +66,7 @@ struct TokenizerFiles: Sendable {
     self.path = path
     self.name = name
     self.bytes = bytes
-    self.configuration = configuration
+    companions = configuration.map { [(Self.configurationName, $0)] } ?? []
   }
 
   /// Whether the defining file is a list of ranks rather than JSON.
@@ -84,8 +96,6 @@ struct TokenizerFiles: Sendable {
   func save(to folder: String) throws(TokenizerError) {
     let isJSON = !isTiktoken
     try Self.write(bytes, to: "\(folder)/\(isJSON ? "tokenizer.json" : name)")
-    if let configuration {
-      try Self.write(configuration, to: "\(folder)/\(Self.configurationName)")
-    }
+    for file in companions { try Self.write(file.bytes, to: "\(folder)/\(file.name)") }
   }
 }

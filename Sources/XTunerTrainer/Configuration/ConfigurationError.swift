@@ -1,3 +1,5 @@
+import XTunerText
+
 /// A run configuration that cannot be used, with everything that is wrong with it.
 ///
 /// Loading collects every problem before throwing, so that one launch reports all of them.
@@ -57,9 +59,9 @@ struct ConfigurationProblems {
   let file: String
   let overrides: [String]
   private var found: [(origin: ConfigurationOrigin, problem: ConfigurationError.Problem)] = []
-  private var origins: [String: ConfigurationOrigin] = [:]
-  private var failed: Set<String> = []
-  private var sectionsWithUnknownKeys: Set<String> = []
+  private var origins: [ExactText: ConfigurationOrigin] = [:]
+  private var failed: Set<ExactText> = []
+  private var sectionsWithUnknownKeys: Set<ExactText> = []
 
   init(file: String, overrides: [String] = []) {
     self.file = file
@@ -114,7 +116,7 @@ struct ConfigurationProblems {
   }
 
   private func hasFailed(_ keyPath: String) -> Bool {
-    failed.contains { $0 == keyPath || $0.hasPrefix("\(keyPath)[") }
+    failed.contains { $0.text.isExactly(keyPath) || $0.text.hasPrefix("\(keyPath)[") }
   }
 
   /// Where every given key stands.

@@ -1,3 +1,5 @@
+import XTunerText
+
 /// One option of a section: the only place that knows its key, type, constraint and meaning.
 ///
 /// Decoding, error messages, `config show`, the JSON schema and the reference page are all made
@@ -112,7 +114,7 @@ extension ConfigurationSection {
     let keys = fields.map(\.key)
     for entry in entries {
       let path = "\(keyPath).\(entry.key)"
-      guard let field = fields.first(where: { $0.key == entry.key }) else {
+      guard let field = fields.first(where: { $0.key.isExactly(entry.key) }) else {
         let hint = UnknownKey.hint(for: entry.key, known: keys, section: keyPath)
         problems.rejectUnknownKey(path, section: keyPath, at: entry.origin, "unknown key; \(hint)")
         continue

@@ -1,5 +1,6 @@
 import Foundation
 import Yams
+import XTunerText
 
 /// Turns YAML into ``ConfigurationNode``: composes, expands anchors and merge keys, keeps lines.
 struct ConfigurationParser {
@@ -85,12 +86,12 @@ struct ConfigurationParser {
         continue
       }
       let path = keyPath.isEmpty ? key : "\(keyPath).\(key)"
-      if own.contains(where: { $0.key == key }) {
+      if own.contains(where: { $0.key.isExactly(key) }) {
         throw Failure(origin: place, keyPath: path, reason: "is given twice; keep one")
       }
       own.append(.init(key: key, origin: place, value: try convert(valueNode, keyPath: path)))
     }
-    for entry in merged where !own.contains(where: { $0.key == entry.key }) {
+    for entry in merged where !own.contains(where: { $0.key.isExactly(entry.key) }) {
       own.append(entry)
     }
     return own

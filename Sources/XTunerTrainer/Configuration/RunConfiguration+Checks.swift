@@ -1,3 +1,5 @@
+import XTunerText
+
 extension RunConfiguration {
   /// Rejects combinations of options that cannot be honoured together.
   func check(_ problems: inout ConfigurationProblems) {
@@ -57,7 +59,7 @@ extension RunConfiguration {
   private func check(
     sources: [DataOptions.Source], at keyPath: String, _ problems: inout ConfigurationProblems
   ) {
-    var names: [String: Int] = [:]
+    var names: [ExactText: Int] = [:]
     for (index, source) in sources.enumerated() {
       let path = "\(keyPath)[\(index)]"
       problems.require(

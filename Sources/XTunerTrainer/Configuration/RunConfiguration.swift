@@ -1,4 +1,5 @@
 import Foundation
+import XTunerText
 
 /// Everything a training run is asked to do, checked and resolved.
 ///
@@ -158,15 +159,15 @@ public struct RunConfiguration: Sendable, Equatable {
     run.directory = run.directory ?? "runs/\(run.name)"
     model.weights = model.weights ?? (model.path == nil ? .random : .load)
     tokenizer.path = tokenizer.path ?? model.path
-    var taken = Set(data.train.compactMap(\.name))
+    var taken = Set<ExactText>(data.train.compactMap(\.name))
     data.train = data.train.map { Self.named($0, &taken) }
-    taken = Set(data.evaluation.compactMap(\.name))
+    taken = Set(data.evaluation.compactMap(\.name).map { ExactText($0) })
     data.evaluation = data.evaluation.map { Self.named($0, &taken) }
   }
 
   /// Names a source after its path, with a number where the name is taken.
   private static func named(
-    _ source: DataOptions.Source, _ taken: inout Set<String>
+    _ source: DataOptions.Source, _ taken: inout Set<ExactText>
   ) -> DataOptions.Source {
     guard source.name == nil else { return source }
     var stem = URL(fileURLWithPath: source.path).lastPathComponent

@@ -16,7 +16,7 @@ package final class TrainingEngine {
     /// Layers from the first whose forward pass is run again in backward.
     package var recomputedLayerCount = 0
     /// Stages of recomputed layers whose results are kept all the same.
-    package var keptStages: Set<String> = []
+    package var keptStages: Set<String> = []  // own names
     /// Whether inputs of recomputed layers wait for backward in host memory.
     package var swapsActivations = false
     /// Micro-batches that are interleaved inside blocks.

@@ -28,7 +28,7 @@ final class TrainingRound {
   private var swapping: [BlockExecution] = []
   private var isEmbeddingDone = false
   /// Gathers and reductions under way, for timelines.
-  private var spans: [String: TraceSpan] = [:]
+  private var spans: [String: TraceSpan] = [:]  // own names
   private var counts: (table: Tensor, work: Work)?
   /// Losses and counts, which are read when the step has been issued.
   private(set) var readings = StepReadings()

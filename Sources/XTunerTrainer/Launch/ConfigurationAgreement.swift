@@ -1,5 +1,6 @@
 import Foundation
 import Torch
+import XTunerText
 
 /// How ranks find out, before any process group is made, that all are there with one configuration.
 ///
@@ -116,7 +117,7 @@ struct ConfigurationAgreement {
 
   private func differences(_ configuration: RunConfiguration, yaml: [UInt8]) throws -> String {
     let text = String(decoding: yaml, as: UTF8.self)
-    guard text != configuration.yaml(commented: false) else { return "" }
+    guard !text.isExactly(configuration.yaml(commented: false)) else { return "" }
     let first = try RunConfiguration.parse(text, file: "configuration of rank 0")
     return configuration.differences(from: first)
       .map { difference in

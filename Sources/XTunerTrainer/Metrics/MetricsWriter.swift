@@ -103,7 +103,7 @@ enum MetricsFile {
     return object(bytes)?["step"] as? Int
   }
 
-  static func object(_ bytes: Data) -> [String: Any]? {
+  static func object(_ bytes: Data) -> [String: Any]? {  // own names
     (try? JSONSerialization.jsonObject(with: bytes)) as? [String: Any]
   }
 }

@@ -34,6 +34,9 @@ public struct PreparedData {
         at: "tokenizer.path", "is needed when the model has no folder; give a tokenizer.json")
     }
     let tokenizer = try Tokenizer(path: tokenizerPath)
+    if configuration.model.path != nil, let model {
+      try configuration.checkEndTokens(of: model, tokenizer)
+    }
     let template = try configuration.chatTemplate()
     let packing = PackPlanner(
       mode: PackingMode(data.packing), sequenceLength: data.sequenceLength,
@@ -74,7 +77,7 @@ public struct PreparedData {
     self.evaluation = evaluation
     self.counts = counts
     self.packing = packing
-    self.notes = builder.notes
+    self.notes = tokenizer.notes + builder.notes
   }
 
   /// The loader of training packs.
@@ -164,6 +167,19 @@ private struct SourceBuilder {
 }
 
 extension RunConfiguration {
+  /// An end token that is an ordinary word would end answers and documents wherever it occurs.
+  func checkEndTokens(of model: ModelConfiguration, _ tokenizer: Tokenizer) throws {
+    for id in model.endTokenIDs.compactMap(Int32.init(exactly:)) where !tokenizer.isAdded(id) {
+      guard let word = tokenizer.token(of: id) else { continue }
+      throw error(
+        at: "tokenizer.path",
+        """
+        the model's eos_token_id \(id) is the word \(JSONValue.string(String(word.prefix(40))).text()) of this tokenizer, no \
+        token of its own; use the model's own tokenizer, or correct config.json
+        """)
+    }
+  }
+
   /// The chat template that `data.template` names; Qwen3's where none is, since both families that
   /// can be built are Qwen3.
   func chatTemplate() throws -> ChatTemplate {

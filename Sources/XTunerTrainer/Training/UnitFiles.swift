@@ -3,6 +3,7 @@ import XTunerCheckpoint
 import XTunerModels
 import XTunerNN
 import XTunerParallel
+import XTunerText
 
 /// Flat units as files of a run checkpoint: one file a rank and kind of tensor, one tensor a unit.
 enum UnitFiles {
@@ -116,13 +117,13 @@ enum UnitFiles {
   ///
   /// - Throws: `TrainingError` where a parameter is not there in full.
   static func load(_ checkpoint: RunCheckpoint, into parts: [Part]) throws {
-    var opened: [String: SafetensorsFile] = [:]
+    var opened: [ExactText: SafetensorsFile] = [:]
     for kind in Kind.allCases {
       let wanted = parts.filter { $0.kind == kind }
       guard !wanted.isEmpty else { continue }
       let pieces = Dictionary(
         grouping: checkpoint.manifest.pieces.filter { kind.isKind(ofFile: $0.file) },
-        by: \.parameter)
+        by: { ExactText($0.parameter) })
       for part in wanted {
         try part.use { target in
           for place in part.places {
@@ -154,7 +155,7 @@ enum UnitFiles {
 
   private static func copy(
     _ pieces: [RunCheckpointManifest.Piece], of place: Part.Place, _ unit: FlatUnit,
-    to tensor: Tensor, _ checkpoint: RunCheckpoint, _ opened: inout [String: SafetensorsFile]
+    to tensor: Tensor, _ checkpoint: RunCheckpoint, _ opened: inout [ExactText: SafetensorsFile]
   ) throws {
     let parameter = place.slot.parameter
     let own = unit.ownRuns(of: parameter)

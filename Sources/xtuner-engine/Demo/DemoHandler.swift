@@ -68,12 +68,12 @@ struct DemoExam {
   func take(_ problems: [ArithmeticProblem]) throws -> Score {
     let template = try ChatTemplate.named("qwen3-2507")
     let prompts = try problems.map { problem in
-      tokenizer.encode(
+      try tokenizer.encode(
         try template.render(
           [ChatMessage(role: "user", content: problem.question)], addGenerationPrompt: true))
     }
     let generator = TextGenerator(model: model.model, tokenizer: tokenizer, batchSize: 250)
-    let longest = problems.map { tokenizer.encode($0.answer).count }.max() ?? 0
+    let longest = try problems.map { try tokenizer.encode($0.answer).count }.max() ?? 0
     let sequences = try generator.generate(
       prompts: prompts,
       options: .greedy(

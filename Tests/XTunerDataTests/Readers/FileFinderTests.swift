@@ -76,6 +76,23 @@ struct FileFinderTests {
     #expect(failure("\(folder.path)/README.md")?.message.contains(".jsonl, .json, .txt") == true)
   }
 
+  @Test func namesThatDifferInFormAreDifferentFilesAndFolders() throws {
+    let composed = "caf\u{E9}"
+    let decomposed = "cafe\u{301}"
+    let other = try TemporaryFolder()
+    for name in [composed, decomposed] {
+      _ = try other.write("\(name)/\(composed).jsonl", "")
+      _ = try other.write("\(name)/\(decomposed).jsonl", "")
+    }
+    let expected = [decomposed, composed].flatMap { folder in
+      [decomposed, composed].map { "\(other.path)/\(folder)/\($0).jsonl" }
+    }
+    for pattern in ["", "/*/*.jsonl", "/**/caf*.jsonl"] {
+      let found = try RecordSource(paths: [other.path + pattern]).files()
+      #expect(found.map { Array($0.utf8) } == expected.map { Array($0.utf8) }, "\(pattern)")
+    }
+  }
+
   @Test func linksThatLeadBackEnd() throws {
     try FileManager.default.createSymbolicLink(
       atPath: "\(folder.path)/c/loop", withDestinationPath: folder.path)
