@@ -84,7 +84,7 @@ private struct Sample {
     return """
       \(source.name), sample \(index) of \(source.samples.count), \(place ?? "origin unknown")
       \(tokens.count) tokens, \(lossTokenCount) with a loss (\(percent)); template \
-      \(data.template.name)
+      \(data.template?.name ?? "none")
 
       \(rendered)
       """

@@ -45,7 +45,7 @@ struct GenerateHandler {
       maximumTokenCount: command.maxTokens, temperature: command.temperature, topP: command.topP,
       topK: command.topK > 0 ? command.topK : nil, stopStrings: command.stop,
       stopTokens: generator.stopTokens(template: template)
-        .union(ModelFolder(path: command.model).endTokens(tokenizer: tokenizer)),
+        .union(try ModelFolder(path: command.model).endTokens(tokenizer: tokenizer)),
       seed: command.seed)
   }
 

@@ -23,6 +23,8 @@ public final class TokenCache: SampleStore {
   public let sources: [FileCounts]
   /// What became of all records.
   public let counts: TokenizingCounts
+  /// Keys of the records that hold something nothing reads, such as `messages[].train`.
+  public let unusedKeys: [String]
 
   private let sampleCount: Int
   private let tokenSize: Int
@@ -65,6 +67,7 @@ public final class TokenCache: SampleStore {
     }
     counts.unreadable = manifest.unreadableCount
     self.counts = counts
+    unusedKeys = manifest.unusedKeys ?? []
     try checkIndex()
   }
 

@@ -85,7 +85,7 @@ struct TokenCacheWriter: ~Copyable {
 
   /// Completes the files; the folder is then ready to be renamed.
   consuming func finish(
-    key: String, inputs: TokenCacheKey, unreadableCount: Int
+    key: String, inputs: TokenCacheKey, unreadableCount: Int, unusedKeys: [String]
   ) throws -> String {
     if tokenCount & 7 != 0 {
       try mask.append(maskByte)
@@ -100,7 +100,7 @@ struct TokenCacheWriter: ~Copyable {
       key: key, inputs: inputs, sampleCount: sampleCount, tokenCount: tokenCount,
       lossTokenCount: lossTokenCount, tokenSize: tokenSize, tokens: try tokens.finish(),
       mask: try mask.finish(), index: try index.finish(), sources: sources,
-      unreadableCount: unreadableCount)
+      unreadableCount: unreadableCount, unusedKeys: unusedKeys)
     var meta = FileSink(descriptor: try Self.create(TokenCacheManifest.fileName, in: folder))
     try meta.append(Array(manifest.encoded()))
     _ = try meta.finish()

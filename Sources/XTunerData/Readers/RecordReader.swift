@@ -54,6 +54,8 @@ public final class RecordReader {
   public private(set) var explanation: String
   /// The first few records that were left out.
   public private(set) var skipped: [SkippedRecord] = []
+  /// Keys of the records read so far that hold something nothing reads, such as `messages[].train`.
+  public var unusedKeys: [String] { unused.names }
   /// How many records were left out so far.
   public private(set) var skippedCount = 0
 
@@ -61,6 +63,7 @@ public final class RecordReader {
   private let policy: ErrorPolicy
   private var fileIndex = 0
   private var current: RawRecords?
+  private var unused = UnusedKeys()
   /// Records that were read to tell the format, to be handed out first.
   private var sampled: ArraySlice<RawRecord> = []
 
@@ -93,6 +96,7 @@ public final class RecordReader {
     while let raw = try sampled.popFirst() ?? nextRaw() {
       do throws(FormatError) {
         let content = try RecordConverter.content(of: raw, format: format)
+        unused.note(raw, format: format)
         return Record(content: content, file: raw.file, line: raw.line)
       } catch {
         try handle(

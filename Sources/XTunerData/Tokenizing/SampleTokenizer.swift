@@ -17,6 +17,7 @@ public struct SampleTokenizer: Sendable {
   private let encode: @Sendable (String) -> [Int32]
   private let tokenText: @Sendable (Int32) -> String?
   private let segments: (@Sendable (Conversation) throws -> [ChatSegment])?
+  private let templateAdvice: String
 
   /// Makes a tokenizer of records from closures.
   ///
@@ -25,20 +26,26 @@ public struct SampleTokenizer: Sendable {
   ///   - encode: The ids of a text, without any added begin or end token.
   ///   - tokenText: The text of an id, for messages.
   ///   - segments: A conversation's parts with and without loss; nil where there is no template.
+  ///   - templateAdvice: What to do about a conversation then.
   public init(
     options: TokenizingOptions,
     encode: @escaping @Sendable (String) -> [Int32],
     tokenText: @escaping @Sendable (Int32) -> String? = { _ in nil },
-    segments: (@Sendable (Conversation) throws -> [ChatSegment])?
+    segments: (@Sendable (Conversation) throws -> [ChatSegment])?,
+    templateAdvice: String? = nil
   ) {
     self.options = options
+    self.templateAdvice = templateAdvice ?? "name one, or give pre-training text"
     self.encode = encode
     self.tokenText = tokenText
     self.segments = segments
   }
 
   /// Makes a tokenizer of records; without a template it takes pre-training text only.
-  public init(options: TokenizingOptions, tokenizer: Tokenizer, template: ChatTemplate?) {
+  public init(
+    options: TokenizingOptions, tokenizer: Tokenizer, template: ChatTemplate?,
+    templateAdvice: String? = nil
+  ) {
     var segments: (@Sendable (Conversation) throws -> [ChatSegment])?
     if let template {
       segments = { try template.segments($0.messages, tools: $0.tools) }
@@ -47,7 +54,7 @@ public struct SampleTokenizer: Sendable {
       options: options,
       encode: { tokenizer.encode($0, addSpecialTokens: false) },
       tokenText: { tokenizer.token(of: $0) },
-      segments: segments)
+      segments: segments, templateAdvice: templateAdvice)
   }
 
   /// The samples of a record under the options' policies.
@@ -106,10 +113,7 @@ public struct SampleTokenizer: Sendable {
     guard let segments else {
       throw TokenizingError(
         .noTemplate,
-        """
-        \(record.file):\(record.line): a conversation needs a chat template; name one, or give \
-        pre-training text
-        """)
+        "\(record.file):\(record.line): a conversation needs a chat template: \(templateAdvice)")
     }
     let parts: [ChatSegment]
     do {

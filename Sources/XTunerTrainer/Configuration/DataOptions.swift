@@ -46,6 +46,11 @@ public struct DataOptions: Sendable, Equatable {
     case split
   }
 
+  /// How much a model is told to think before it answers.
+  public enum Effort: String, Sendable, CaseIterable {
+    case low, medium, high
+  }
+
   /// A file, folder or glob of samples.
   public struct Source: Sendable, Equatable {
     /// File, folder or glob.
@@ -72,8 +77,12 @@ public struct DataOptions: Sendable, Equatable {
   public var evaluation: [Source] = []
   /// Share of the training samples held out for evaluation instead.
   public var validationSplit: Double?
-  /// Name of the chat template; `nil` for the model family's.
+  /// Name of the chat template; `nil` for the folder's own, or the model family's.
   public var template: String?
+  /// The date that gpt-oss is told, `YYYY-MM-DD`; `nil` for the day on which the run starts.
+  public var currentDate: String?
+  /// The effort that gpt-oss is told; `nil` for medium.
+  public var reasoningEffort: Effort?
   /// Tokens of a pack at most.
   public var sequenceLength = 4096
   /// How samples share a sequence.
@@ -116,8 +125,18 @@ extension DataOptions: ConfigurationSection {
       "Share of the training samples that is held out for evaluation instead."),
     .init(
       "template", \.template, .optional(.text("name")),
-      computedDefault: "the model family's template",
-      "Chat template that renders conversations, such as qwen3."),
+      computedDefault: "the folder's own template, or the model family's",
+      """
+      Chat template that renders conversations, such as qwen3. Without it the one that the \
+      tokenizer's or the model's folder brings is recognised.
+      """),
+    .init(
+      "current_date", \.currentDate, .optional(.date),
+      computedDefault: "the day on which the run starts",
+      "Date that the system message of gpt-oss tells; a resumed run keeps its own."),
+    .init(
+      "reasoning_effort", \.reasoningEffort, .optional(.choice()), computedDefault: "medium",
+      "Effort that the system message of gpt-oss tells."),
     .init(
       "sequence_length", \.sequenceLength, .integer(atLeast: 2),
       "Tokens of a pack at most."),

@@ -7,8 +7,10 @@ public import XTunerTokenizers
 public struct PreparedData {
   /// The tokenizer.
   public let tokenizer: Tokenizer
-  /// The chat template.
-  public let template: ChatTemplate
+  /// The chat template with the reason for it.
+  public let templateChoice: ChatTemplateChoice
+  /// The chat template; nil where the folder's own is of no known family, which text does not need.
+  public var template: ChatTemplate? { templateChoice.template }
   /// Sources to train on, without held-out samples.
   public let training: [DataSource]
   /// Held-out sources; empty when there is no evaluation.
@@ -22,10 +24,11 @@ public struct PreparedData {
 
   /// Reads and tokenises, or finds in the cache, everything that `configuration.data` names.
   ///
-  /// A token id beyond the embedding of `model` is an error. `progress` is called now and then with
-  /// a sentence about what is being tokenised.
+  /// A token id beyond the embedding of `model` is an error. `currentDate` is what gpt-oss is told
+  /// unless the configuration says it, nil for today. `progress` is called now and then with a
+  /// sentence about what is being tokenised.
   public init(
-    _ configuration: RunConfiguration, model: ModelConfiguration?,
+    _ configuration: RunConfiguration, model: ModelConfiguration?, currentDate: String? = nil,
     progress: (String) -> Void = { _ in }
   ) throws {
     let data = configuration.data
@@ -34,7 +37,7 @@ public struct PreparedData {
         at: "tokenizer.path", "is needed when the model has no folder; give a tokenizer.json")
     }
     let tokenizer = try Tokenizer(path: tokenizerPath)
-    let template = try configuration.chatTemplate()
+    let choice = try configuration.chatTemplate(on: currentDate)
     let packing = PackPlanner(
       mode: PackingMode(data.packing), sequenceLength: data.sequenceLength,
       lookAhead: data.packingWindow)
@@ -48,7 +51,8 @@ public struct PreparedData {
 
     var builder = SourceBuilder(
       store: TokenCacheStore(folder: configuration.cacheFolder), tokenizer: tokenizer,
-      template: template, options: options, threadCount: data.workers)
+      choice: choice, options: options, threadCount: data.workers)
+    if let note = configuration.note(on: choice) { builder.notes.append(note) }
     var training: [DataSource] = []
     var evaluation: [DataSource] = []
     var counts: [TokenizingCounts] = []
@@ -69,7 +73,7 @@ public struct PreparedData {
       evaluation.append(try builder.open(source, progress: progress).source)
     }
     self.tokenizer = tokenizer
-    self.template = template
+    templateChoice = choice
     self.training = training
     self.evaluation = evaluation
     self.counts = counts
@@ -127,7 +131,7 @@ public struct PreparedData {
 private struct SourceBuilder {
   let store: TokenCacheStore
   let tokenizer: Tokenizer
-  let template: ChatTemplate?
+  let choice: ChatTemplateChoice
   let options: TokenizingOptions
   let threadCount: Int
   var notes: [String] = []
@@ -140,7 +144,8 @@ private struct SourceBuilder {
       paths: [source.path], name: name, format: DataFormat(source.format))
     var lastReport = ContinuousClock.now
     let result = try store.openOrBuild(
-      source: records, tokenizer: tokenizer, template: template, options: options,
+      source: records, tokenizer: tokenizer, template: choice.template,
+      templateAdvice: choice.advice, options: options,
       threadCount: max(threadCount, 1),
       progress: { state in
         guard ContinuousClock.now - lastReport > .seconds(2) else { return }
@@ -156,6 +161,11 @@ private struct SourceBuilder {
         "\(name): \(counts.truncated) of \(counts.samples) samples were cut to "
           + "data.sequence_length; see data.overlong")
     }
+    let unused = result.cache.unusedKeys
+    if !unused.isEmpty {
+      notes.append(
+        "\(name): nothing reads these keys of its records: \(unused.joined(separator: ", "))")
+    }
     if counts.unreadable > 0 {
       notes.append("\(name): \(counts.unreadable) broken records were skipped")
     }
@@ -164,16 +174,6 @@ private struct SourceBuilder {
 }
 
 extension RunConfiguration {
-  /// The chat template that `data.template` names; Qwen3's where none is, since both families that
-  /// can be built are Qwen3.
-  func chatTemplate() throws -> ChatTemplate {
-    do throws(ChatTemplateError) {
-      return try ChatTemplate.named(data.template ?? "qwen3")
-    } catch {
-      throw self.error(at: "data.template", error.description)
-    }
-  }
-
   /// Where tokenised samples are kept: shared by all runs of a user unless told otherwise.
   var cacheFolder: String {
     if let folder = data.cacheDirectory { return folder }

@@ -52,7 +52,7 @@ public struct RunExport {
     }
     try HFWeights.export(
       prepared.model, units: prepared.units, to: path, dtype: dtype, overwrites: overwrites,
-      files: try ModelExport.files(
+      files: try configuration.exportFiles(
         try Tokenizer(path: tokenizerPath), template: try configuration.chatTemplate()))
   }
 

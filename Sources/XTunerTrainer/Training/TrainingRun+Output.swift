@@ -4,7 +4,7 @@ import XTunerCheckpoint
 import XTunerData
 import XTunerModels
 import XTunerParallel
-public import XTunerTokenizers
+import XTunerTokenizers
 
 extension TrainingRun {
   func stepMetrics(
@@ -66,7 +66,8 @@ extension TrainingRun {
       step: step, files: files, pieces: pieces,
       state: TrainingState(
         step: step, updateCount: optimizer.stepCount, skippedCount: skippedCount,
-        loader: loader.state, hasMoments: includesMoments),
+        loader: loader.state, hasMoments: includesMoments,
+        currentDate: data.template?.currentDate),
       configurationHash: configuration.hash,
       libraryVersions: ["libtorch": Torch.version, "xtuner": XTunerVersion.current])
     try writer.submit(contents)
@@ -88,30 +89,8 @@ extension TrainingRun {
     try ranks.agree("export the model") {
       try HFWeights.export(
         prepared.model, units: prepared.units, to: path, dtype: DType(configuration.model.dtype),
-        overwrites: true, files: try ModelExport.files(data.tokenizer, template: data.template))
+        overwrites: true, files: exportFiles)
     }
-  }
-}
-
-/// Parts of a Hugging Face folder beside the weights.
-public enum ModelExport {
-  /// The files that `tokenizer` saves, by name, and the template as `chat_template.jinja` where it
-  /// has a Jinja form.
-  public static func files(
-    _ tokenizer: Tokenizer, template: ChatTemplate?
-  ) throws -> [(name: String, bytes: [UInt8])] {
-    let manager = FileManager.default
-    let folder = manager.temporaryDirectory.appendingPathComponent("xtuner-\(UUID().uuidString)")
-    try manager.createDirectory(at: folder, withIntermediateDirectories: true)
-    defer { try? manager.removeItem(at: folder) }
-    try tokenizer.save(to: folder.path)
-    var files = try manager.contentsOfDirectory(atPath: folder.path).sorted().map { name in
-      (name: name, bytes: Array(try Data(contentsOf: folder.appendingPathComponent(name))))
-    }
-    if let jinja = template?.jinjaTemplate {
-      files.append((name: "chat_template.jinja", bytes: Array(jinja.utf8)))
-    }
-    return files
   }
 }
 

@@ -23,6 +23,8 @@ public final class TrainingRun {
   let directory: RunDirectory?
   let log: RunLog
   let data: PreparedData
+  /// What the export will hold beside weights and `config.json`, read before anything is trained.
+  let exportFiles: [(name: String, bytes: [UInt8])]
   let prepared: PreparedModel
   let engine: TrainingEngine
   let optimizer: any Optimizer
@@ -91,12 +93,23 @@ public final class TrainingRun {
     Self.applyProcessSettings(configuration.run, environment)
 
     let setup = ranks.reporter(configuration.logging, totalSteps: 0)
+    let date = try Self.currentDate(configuration, resume: resume, layout: layout, ranks: ranks)
     data = try ranks.oneFirst("prepare the data") {
-      let data = try PreparedData(configuration, model: modelConfiguration) { setup.note($0) }
+      let data = try PreparedData(
+        configuration, model: modelConfiguration, currentDate: date
+      ) { setup.note($0) }
       try Self.checkVocabulary(data.tokenizer, modelConfiguration)
       return data
     }
-    for note in data.notes { setup.note(note) }
+    for note in data.notes {
+      setup.note(note)
+      try log.write(.info, "data", ["note": note])
+    }
+    let (tokenizer, choice) = (data.tokenizer, data.templateChoice)
+    exportFiles = try ranks.agree("read what the export will hold") {
+      ranks.isMain && configuration.export.atEnd
+        ? try configuration.exportFiles(tokenizer, template: choice) : []
+    }
     loader = try data.makeLoader(configuration)
     evaluationLoader = try data.makeEvaluationLoader(configuration)
     if let steps = configuration.training.steps {

@@ -16,6 +16,11 @@ struct TrainingState: Codable, Sendable {
   var loader: LoaderState
   /// Whether the optimizer's moments are in the checkpoint.
   var hasMoments: Bool
+  /// The date that gpt-oss is told, as `YYYY-MM-DD`.
+  ///
+  /// It is part of the text, so that a run keeps it. Nil for other templates, and in checkpoints from
+  /// before it was kept.
+  var currentDate: String?
 }
 
 /// The bytes of a tensor, copied at once so that a background thread can write them.

@@ -77,6 +77,37 @@ import XTunerTokenizers
     #expect(try open().isNew)
   }
 
+  @Test func keysThatNothingReadsAreToldFromTheCacheToo() throws {
+    let folder = try ScratchFolder()
+    let path = try write("{\"text\": \"a\", \"quality\": 1}\n", "text.jsonl", in: folder)
+    let tokenizer = try makeTokenizer(in: folder)
+    let store = TokenCacheStore(folder: "\(folder.path)/cache")
+    for isNew in [true, false] {
+      let result = try store.openOrBuild(
+        source: RecordSource(paths: [path]), tokenizer: tokenizer, template: nil,
+        options: TokenizingOptions(), threadCount: 1)
+      #expect(result.isNew == isNew)
+      #expect(result.cache.unusedKeys == ["quality"])
+    }
+  }
+
+  @Test func aConversationWithoutATemplateSaysWhyThereIsNone() throws {
+    let folder = try ScratchFolder()
+    let line = "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n"
+    let path = try write(line, "chat.jsonl", in: folder)
+    let error = #expect(throws: TokenizingError.self) {
+      try TokenCacheStore(folder: "\(folder.path)/cache").openOrBuild(
+        source: RecordSource(paths: [path]), tokenizer: makeTokenizer(in: folder), template: nil,
+        templateAdvice: "F is of no family known here; name one of a, b",
+        options: TokenizingOptions(), threadCount: 1)
+    }
+    #expect(error?.code == .noTemplate)
+    #expect(
+      error?.description
+        == "\(path):1: a conversation needs a chat template: F is of no family known here; name one "
+        + "of a, b")
+  }
+
   @Test func brokenLinesStopWithTheirPlaceOrAreCounted() throws {
     let folder = try ScratchFolder()
     let path = try write(
