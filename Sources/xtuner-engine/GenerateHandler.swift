@@ -40,6 +40,7 @@ struct GenerateHandler {
       template = nil
     }
     let model = try PreparedModel(path: command.model, computeDType: DType(command.dtype)).model
+    for note in model.configuration.notes { Output.note(note) }
     generator = TextGenerator(model: model, tokenizer: tokenizer)
     options = SamplingOptions(
       maximumTokenCount: command.maxTokens, temperature: command.temperature, topP: command.topP,

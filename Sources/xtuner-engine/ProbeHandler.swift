@@ -13,6 +13,7 @@ enum ProbeHandler {
     let input = try ProbeInput(path: command.tokens)
     let prepared = try PreparedModel(
       path: command.model, computeDType: DType(command.dtype), isTrained: command.grads)
+    for note in prepared.model.configuration.notes { Output.note(note) }
     try input.check(vocabularySize: prepared.model.configuration.vocabularySize)
     var tensors = [(name: "logits", tensor: logits(input, prepared.model))]
     var loss: Double?

@@ -5,9 +5,6 @@ public import XTunerParallel
 
 /// Weights of a Hugging Face folder, read into and written from a model's parameters.
 public enum HFWeights {
-  /// Elements that are converted at once: the most that is in memory beside the weights.
-  static let bucketCount = 1 << 22
-
   /// Copies of every tensor of `folder` what this rank keeps of it.
   ///
   /// Names and shapes are compared first, and all differences are in one error; nothing is copied
@@ -16,7 +13,12 @@ public enum HFWeights {
   public static func load(
     _ folder: HFCheckpointFolder, into model: CausalLanguageModel, units: ModelUnits
   ) throws(CheckpointError) {
-    let names = HFTensorNames(model.configuration)
+    var names = HFTensorNames(model.configuration)
+    if model.configuration.tiesEmbeddings && !folder.contains(HFTensorNames.embeddingName)
+      && folder.contains(HFTensorNames.headName)
+    {
+      names = names.withEmbeddingUnderHeadName()
+    }
     let blocks = try Float8Blocks(folder, model.configuration)
     let mismatch = names.mismatch(
       with: folder.entries.filter { !blocks.scaleNames.contains($0.name) }
@@ -60,7 +62,7 @@ public enum HFWeights {
     for run in unit.ownRuns(of: parameter).clamped(toGlobal: range) {
       var position = run.global
       while position < run.global + run.count {
-        let count = min(bucketCount, run.global + run.count - position)
+        let count = min(Tensor.bucketCount, run.global + run.count - position)
         let start = position - range.lowerBound
         let bucket = elements(start..<start + count)
         guard bucket.isFiniteMask().allTrue().item() != 0 else { return false }
@@ -151,7 +153,7 @@ public enum HFWeights {
 
 extension DType {
   /// The name in `config.json`, such as `bfloat16`.
-  var configurationName: String {
+  public var configurationName: String {
     switch self {
     case .float32: "float32"
     case .float16: "float16"

@@ -166,8 +166,9 @@ public struct RunCheckpointStore: Sendable, Hashable {
   private static func write(
     _ file: RunCheckpointContents.File, to folder: String
   ) throws -> RunCheckpointManifest.File {
-    let reserved = [RunCheckpointManifest.fileName, RunCheckpointManifest.stateFileName]
-    guard FileSystem.isPlainName(file.name), !reserved.contains(file.name) else {
+    guard FileSystem.isPlainName(file.name),
+      !RunCheckpointManifest.reservedNames.contains(file.name)
+    else {
       throw CheckpointError(.mismatch, path: folder, "\(file.name) is no name for a tensor file")
     }
     let writer = try SafetensorsWriter(

@@ -29,12 +29,24 @@ public final class UnfinishedCheckpoint {
     files.append(
       try RunCheckpointStore.write(
         contents.state, named: RunCheckpointManifest.stateFileName, to: partial))
+    for file in contents.modelFiles {
+      guard FileSystem.isPlainName(file.name), !files.contains(where: { $0.name == file.name }),
+        !RunCheckpointManifest.reservedNames.contains(file.name)
+      else {
+        throw CheckpointError(
+          .mismatch, path: partial, "\(file.name) is no name for a file of the model")
+      }
+      files.append(try RunCheckpointStore.write(file.bytes, named: file.name, to: partial))
+    }
     let manifest = RunCheckpointManifest(
       formatVersion: RunCheckpointManifest.currentFormatVersion, step: contents.step,
       configurationHash: contents.configurationHash, libraryVersions: contents.libraryVersions,
-      files: files, pieces: pieces)
-    _ = try RunCheckpointStore.write(
+      files: files, pieces: pieces, modelFiles: contents.modelFiles.map(\.name))
+    let written = try RunCheckpointStore.write(
       try RunCheckpointJSON.encode(manifest), named: RunCheckpointManifest.fileName, to: partial)
+    _ = try RunCheckpointStore.write(
+      Array("\(written.sha256)  \(written.name)\n".utf8),
+      named: RunCheckpointManifest.digestFileName, to: partial)
     // Read back before the name is given: pieces and sizes must make a checkpoint.
     _ = try RunCheckpoint(path: partial)
     try transaction.commit()

@@ -118,7 +118,8 @@ extension ModelConfiguration {
 
   private func checkRotary(_ checks: inout ContradictionList) {
     checks.expect(
-      rotary.base > 1 && rotary.base.isFinite, ["rope_theta", "rope_parameters.rope_theta"],
+      rotary.base > 1 && rotary.base.isFinite,
+      ["rope_theta", "rope_parameters.rope_theta", "rope_scaling.rope_theta"],
       "must be above 1, is \(rotary.base)")
     checks.expect(
       rotary.rotatedSize >= 2 && rotary.rotatedSize.isMultiple(of: 2), ["head_dim"],

@@ -118,6 +118,10 @@ extension ConfigurationSection {
         continue
       }
       problems.note(path, givenAt: entry.origin)
+      if case .mapping(let members) = entry.value.content {
+        // Keys of a free mapping have their own lines.
+        for member in members { problems.note("\(path).\(member.key)", givenAt: member.origin) }
+      }
       field.decode(entry.value, path, &section, &problems)
     }
     return section

@@ -59,13 +59,23 @@ extension ModelOptions: ConfigurationSection {
       "Hugging Face folder: config.json, safetensors and usually the tokenizer."),
     .init(
       "preset", \.preset, .optional(.text("name")),
-      "Published architecture by name, such as qwen3-0.6b or qwen3-30b-a3b; weights are random."),
+      """
+      Published architecture by name, such as qwen3-0.6b or qwen3-30b-a3b; weights are random. Rows \
+      of the embedding, begin and end token follow a tokenizer that is not the published one.
+      """),
     .init(
       "architecture", \.architecture, .optional(.freeMapping),
-      "The keys of a Hugging Face config.json, written here; weights are random."),
+      """
+      The keys of a Hugging Face config.json, written here; weights are random. vocab_size, \
+      bos_token_id and eos_token_id follow the tokenizer where they are left out. A key that has no \
+      effect is an error.
+      """),
     .init(
       "overrides", \.overrides, .optional(.freeMapping),
-      "Keys of config.json that replace those of the folder or preset, such as num_hidden_layers."),
+      """
+      Keys of config.json that replace those of the folder or preset, such as num_hidden_layers. A \
+      key that has no effect is an error.
+      """),
     .init(
       "weights", \.weights, .optional(.choice()),
       computedDefault: "load with model.path, random without",

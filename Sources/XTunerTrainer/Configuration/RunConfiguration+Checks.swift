@@ -2,6 +2,7 @@ extension RunConfiguration {
   /// Rejects combinations of options that cannot be honoured together.
   func check(_ problems: inout ConfigurationProblems) {
     checkModel(&problems)
+    checkModelKeys(&problems)
     checkFloat8(&problems)
     checkData(&problems)
     checkTraining(&problems)

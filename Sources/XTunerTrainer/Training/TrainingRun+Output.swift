@@ -4,7 +4,6 @@ import XTunerCheckpoint
 import XTunerData
 import XTunerModels
 import XTunerParallel
-public import XTunerTokenizers
 
 extension TrainingRun {
   func stepMetrics(
@@ -62,13 +61,14 @@ extension TrainingRun {
     let includesMoments = configuration.checkpoint.savesOptimizer
     let (files, pieces) = UnitFiles.contents(
       optimizer.checkpointParts(includesMoments: includesMoments), mesh: ranks.mesh)
-    let contents = try RunCheckpointContents(
+    var contents = try RunCheckpointContents(
       step: step, files: files, pieces: pieces,
       state: TrainingState(
         step: step, updateCount: optimizer.stepCount, skippedCount: skippedCount,
         loader: loader.state, hasMoments: includesMoments),
       configurationHash: configuration.hash,
       libraryVersions: ["libtorch": Torch.version, "xtuner": XTunerVersion.current])
+    contents.modelFiles = modelFiles
     try writer.submit(contents)
     if !configuration.checkpoint.inBackground { try writer.wait() }
     lastCheckpointStep = step
@@ -88,30 +88,8 @@ extension TrainingRun {
     try ranks.agree("export the model") {
       try HFWeights.export(
         prepared.model, units: prepared.units, to: path, dtype: DType(configuration.model.dtype),
-        overwrites: true, files: try ModelExport.files(data.tokenizer, template: data.template))
+        overwrites: true, files: modelFiles.besideConfiguration)
     }
-  }
-}
-
-/// Parts of a Hugging Face folder beside the weights.
-public enum ModelExport {
-  /// The files that `tokenizer` saves, by name, and the template as `chat_template.jinja` where it
-  /// has a Jinja form.
-  public static func files(
-    _ tokenizer: Tokenizer, template: ChatTemplate?
-  ) throws -> [(name: String, bytes: [UInt8])] {
-    let manager = FileManager.default
-    let folder = manager.temporaryDirectory.appendingPathComponent("xtuner-\(UUID().uuidString)")
-    try manager.createDirectory(at: folder, withIntermediateDirectories: true)
-    defer { try? manager.removeItem(at: folder) }
-    try tokenizer.save(to: folder.path)
-    var files = try manager.contentsOfDirectory(atPath: folder.path).sorted().map { name in
-      (name: name, bytes: Array(try Data(contentsOf: folder.appendingPathComponent(name))))
-    }
-    if let jinja = template?.jinjaTemplate {
-      files.append((name: "chat_template.jinja", bytes: Array(jinja.utf8)))
-    }
-    return files
   }
 }
 

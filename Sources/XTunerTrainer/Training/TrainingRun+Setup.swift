@@ -61,6 +61,7 @@ extension TrainingRun {
     if let checkpoint {
       try checkpoint.verify(share: ranks.rank, of: ranks.count)
       let state = try checkpoint.state(as: TrainingState.self)
+      try state.check(against: checkpoint)
       try UnitFiles.load(
         checkpoint, into: optimizer.checkpointParts(includesMoments: state.hasMoments))
       prepared.units.publish()

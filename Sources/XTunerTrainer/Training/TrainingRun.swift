@@ -40,6 +40,8 @@ public final class TrainingRun {
   let peakRate: Double
   let cost: StepCost
   let trace: TraceWriter?
+  /// What a Hugging Face folder of this run has beside the weights; empty on all ranks but 0.
+  let modelFiles: [ModelFile]
 
   var step = 0
   var skippedCount = 0
@@ -68,8 +70,11 @@ public final class TrainingRun {
     configuration.run.device = RunOptions.DeviceChoice(device.kind)
     self.configuration = configuration
     self.stopRequest = stopRequest
-    let modelConfiguration = try configuration.modelConfiguration()
-    layout = RunLayout(root: configuration.run.directory ?? "runs/\(configuration.run.name)")
+    let layout = RunLayout(root: configuration.run.directory ?? "runs/\(configuration.run.name)")
+    self.layout = layout
+    let described = try configuration.describedModel(
+      startingAt: try Self.existingCheckpoint(resume, layout: layout))
+    let modelConfiguration = described.configuration
     let ranks = try RunRanks(
       environment, configuration, model: modelConfiguration, device: device,
       deviceModel: Accelerator.model(of: device),
@@ -96,7 +101,18 @@ public final class TrainingRun {
       try Self.checkVocabulary(data.tokenizer, modelConfiguration)
       return data
     }
-    for note in data.notes { setup.note(note) }
+    for note in described.notes + data.notes { setup.note(note) }
+    try Self.log(described, to: log)
+    if let note = try data.checkPositions(modelConfiguration, configuration) {
+      try log.write(.info, "positions", ["note": note])
+    }
+    let (tokenizer, template) = (data.tokenizer, data.template)
+    modelFiles = try ranks.agree("prepare the files beside the weights") {
+      ranks.isMain
+        ? try ModelExport.files(
+          modelConfiguration, dtype: DType(configuration.model.dtype), tokenizer,
+          template: template) : []
+    }
     loader = try data.makeLoader(configuration)
     evaluationLoader = try data.makeEvaluationLoader(configuration)
     if let steps = configuration.training.steps {
@@ -109,7 +125,7 @@ public final class TrainingRun {
 
     store = RunCheckpointStore(
       folder: layout.checkpoints, retainedCount: configuration.checkpoint.keep)
-    let (store, layout) = (store, layout)
+    let store = store
     let checkpoint = try ranks.oneFirst("find the checkpoint") {
       try Self.startingPoint(resume, store: store, layout: layout, cleans: ranks.isMain)
     }

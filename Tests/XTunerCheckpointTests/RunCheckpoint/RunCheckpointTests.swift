@@ -57,7 +57,8 @@ extension RunCheckpointContents {
     #expect(throws: CheckpointError.self) { try found.open("manifest.json") }
     #expect(
       try TestFolder(found.path).names == [
-        "manifest.json", "optimizer.safetensors", "state.json", "weights.safetensors",
+        "manifest.json", "manifest.sha256", "optimizer.safetensors", "state.json",
+        "weights.safetensors",
       ])
   }
 
@@ -75,7 +76,7 @@ extension RunCheckpointContents {
     #expect(try TestFolder(store.folder).names == ["step-00000005"])
   }
 
-  @Test(arguments: ["manifest.json", "state.json", "weights.safetensors"])
+  @Test(arguments: ["manifest.json", "manifest.sha256", "state.json", "weights.safetensors"])
   func aCheckpointWithAnyFileCutOrAbsentIsNotComplete(name: String) throws {
     try store.write(.example(step: 2))
     let path = try store.write(.example(step: 4)).path
@@ -106,14 +107,15 @@ extension RunCheckpointContents {
     let relative = "checkpoints/step-00000004/manifest.json"
     let text = String(decoding: try folder.read(relative), as: UTF8.self)
     for (change, into, message) in [
-      ("\"formatVersion\" : 2", "\"formatVersion\" : 3", "another version"),
+      ("\"formatVersion\" : 3", "\"formatVersion\" : 4", "another version"),
       ("\"step\" : 4", "\"step\" : 5", "named for step 4"),
       ("\"name\" : \"state.json\"", "\"name\" : \"../state.json\"", "plain file name"),
       ("\"file\" : \"weights.safetensors\"", "\"file\" : \"x\"", "not listed"),
       ("\"step\"", "\"stop\"", "step is missing"),
     ] {
       #expect(text.contains(change))
-      _ = try folder.write(text.replacing(change, with: into).utf8, to: relative)
+      try RunCheckpoint.signManifest(
+        Array(text.replacing(change, with: into).utf8), in: store.path(step: 4))
       let scan = try store.scan()
       #expect(scan.complete.isEmpty)
       #expect(scan.rejected.first?.error.reason.contains(message) == true, "\(scan.rejected)")
