@@ -70,6 +70,22 @@ let package = Package(
     .target(
       name: "TestDevice", dependencies: ["CTorch"], path: "Tests/TestDevice",
       cxxSettings: torchFlags),
+    // Ranks that are threads of one process, for tests and tables.
+    .target(
+      name: "RankThreads",
+      dependencies: ["Torch", "XTunerModels", "XTunerParallel", "XTunerTrainer"],
+      path: "Tests/RankThreads", swiftSettings: swiftSettings),
+    // What docs/balance.md compares, on a small scale in tests.
+    .target(
+      name: "BalanceTrials", dependencies: ["XTunerData"], path: "benchmarks/balance",
+      swiftSettings: swiftSettings),
+    // Prints tables of the documentation: benchmarks/README.md.
+    .executableTarget(
+      name: "xtuner-tables",
+      dependencies: [
+        "BalanceTrials", "RankThreads", "XTunerData", "XTunerParallel", "XTunerTrainer",
+      ],
+      path: "benchmarks/tables", swiftSettings: swiftSettings),
     .executableTarget(
       name: "xtuner", dependencies: ["XTunerCommands", argumentParser],
       swiftSettings: swiftSettings),
@@ -86,7 +102,7 @@ let package = Package(
     + module("XTunerTokenizers", ["CPCRE2", crypto], fixtures: true)
     + module(
       "XTunerData", ["XTunerTokenizers", "CZlib", "CZstd", crypto],
-      tests: ["CZlib", "CZstd"])
+      tests: ["BalanceTrials", "CZlib", "CZstd"])
     + module("XTunerNN", ["Torch"])
     + module("XTunerParallel", ["Torch", "XTunerNN"])
     + module("XTunerMoE", ["Torch", "XTunerNN"])
@@ -97,7 +113,7 @@ let package = Package(
       [
         "Torch", "XTunerTokenizers", "XTunerData", "XTunerNN", "XTunerParallel", "XTunerMoE",
         "XTunerModels", "XTunerCheckpoint", crypto, yams,
-      ], tests: ["TestDevice"])
+      ], tests: ["RankThreads", "TestDevice"])
     + module(
       "XTunerGeneration",
       [

@@ -37,7 +37,7 @@ strict_build() {
 
 begin=$SECONDS
 step "Swift format" "run make format, and mend by hand what it leaves" \
-  swift format lint --strict --parallel --recursive Sources Tests Package.swift
+  swift format lint --strict --parallel --recursive Sources Tests benchmarks Package.swift
 step "C++ format" "run make format" cpp_format
 step "soundness" "each line above names the rule" scripts/soundness.sh
 step "links" "mend the links above" python3 scripts/check_links.py

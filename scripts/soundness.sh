@@ -39,6 +39,21 @@ swift_lines '@unchecked Sendable|nonisolated\(unsafe\)' Sources | while IFS=: re
   if [[ $text != *//* && $above != *//* ]]; then echo "$file:$line:$text"; fi
 done | report 'needs a comment that names the lock or the reason' || true
 
+# ---- A handle keeps nothing alive: whoever gives one to C keeps its owner, or a temporary is freed before the call.
+find Sources/Torch -name '*.swift' | xargs awk '
+  FNR == 1 { held = called = 0 }
+  /^ ? ? ? ?((public|package|private|fileprivate|static|final|mutating) )*(func|var|init|subscript|deinit)[ (?<]/ {
+    held = 0
+  }
+  /withExtendedLifetime|withHandle/ { held = 1 }
+  {
+    line = called ? "ct_call(" $0 : $0
+    called = line ~ /ct_[a-z0-9_]+\($/
+    if (!held && line ~ /ct_[a-z0-9_]+\( *(handle|raw|[a-zA-Z.]+\.handle)[,)]/ &&
+        line !~ /ct_([a-z_]*_free|profile_|device_|stream_)/) print FILENAME ":" FNR ":" $0
+  }' \
+  | report 'a handle is given to C outside withExtendedLifetime or withHandle of its owner' || true
+
 # ---- Files
 find Sources Tests scripts -name '*.swift' -o -name '*.h' -o -name '*.cpp' | grep -viE '/generated/|ctorch_ops\.h' \
   | while read -r file; do

@@ -183,7 +183,9 @@ public final class ProcessGroup {
     guard let handle else { return Work(operation, of: self, handle: nil, finish: finish) }
     var work: OpaquePointer?
     try watch?.enter(operation)
-    let status = withExtendedLifetime(tensors) { body(handle.raw, tensors.map(\.handle), &work) }
+    let status = withExtendedLifetime((handle, tensors)) {
+      body(handle.raw, tensors.map(\.handle), &work)
+    }
     watch?.leave()
     guard status == .OK, let work else {
       throw fail(operation, cause: lastCommunicationCause())

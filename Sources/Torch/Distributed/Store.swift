@@ -11,7 +11,7 @@ public final class Store: @unchecked Sendable {  // `handle` is of a class that 
   /// Put before every key, so that ranks see only what ranks with the same prefix left.
   let prefix: String
   /// The server's port.
-  public var port: Int { Int(ct_store_port(handle)) }
+  public var port: Int { withHandle { Int(ct_store_port($0)) } }
 
   private init(adopting handle: OpaquePointer, host: String, prefix: String) {
     self.handle = handle
@@ -62,8 +62,10 @@ public final class Store: @unchecked Sendable {  // `handle` is of a class that 
 
   /// Sets the value of a key.
   public func set(_ key: String, _ value: [UInt8]) throws(CommunicationError) {
-    let status = value.withUnsafeBufferPointer {
-      ct_store_set(handle, prefix + key, $0.baseAddress, $0.count)
+    let status = withHandle { handle in
+      value.withUnsafeBufferPointer {
+        ct_store_set(handle, prefix + key, $0.baseAddress, $0.count)
+      }
     }
     if status != .OK { throw gone("set", key) }
   }
@@ -78,7 +80,7 @@ public final class Store: @unchecked Sendable {  // `handle` is of a class that 
         "nobody set \(key) in the store at \(host):\(port) within \(timeout.inSeconds)", key)
     }
     var value: OpaquePointer?
-    let status = ct_store_get(handle, prefix + key, &value)
+    let status = withHandle { ct_store_get($0, prefix + key, &value) }
     guard status == .OK, let value else { throw gone("get", key) }
     return Tensor(adopting: value).elements(as: UInt8.self)
   }
@@ -86,7 +88,7 @@ public final class Store: @unchecked Sendable {  // `handle` is of a class that 
   /// Whether a key has a value.
   public func contains(_ key: String) throws(CommunicationError) -> Bool {
     var isThere = false
-    let status = ct_store_contains(handle, prefix + key, &isThere)
+    let status = withHandle { ct_store_contains($0, prefix + key, &isThere) }
     if status != .OK { throw gone("check", key) }
     return isThere
   }
@@ -94,7 +96,7 @@ public final class Store: @unchecked Sendable {  // `handle` is of a class that 
   /// Adds to the number of a key, which starts from 0, and gives the sum.
   public func add(_ key: String, _ amount: Int) throws(CommunicationError) -> Int {
     var sum: Int64 = 0
-    let status = ct_store_add(handle, prefix + key, Int64(amount), &sum)
+    let status = withHandle { ct_store_add($0, prefix + key, Int64(amount), &sum) }
     if status != .OK { throw gone("add", key) }
     return Int(sum)
   }
@@ -102,7 +104,9 @@ public final class Store: @unchecked Sendable {  // `handle` is of a class that 
   /// Waits until a key has a value; false when the time is over.
   func wait(for key: String, timeout: Duration) throws(CommunicationError) -> Bool {
     var isThere = false
-    let status = ct_store_wait(handle, prefix + key, timeout.wholeMilliseconds, &isThere)
+    let status = withHandle {
+      ct_store_wait($0, prefix + key, timeout.wholeMilliseconds, &isThere)
+    }
     if status != .OK { throw gone("wait", key) }
     return isThere
   }

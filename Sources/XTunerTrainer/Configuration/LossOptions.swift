@@ -10,6 +10,14 @@ public struct LossOptions: Sendable, Equatable {
     case square
   }
 
+  /// Which rows of experts the balance loss counts.
+  public enum BalanceScope: String, Sendable, CaseIterable {
+    /// Those of the micro-batches that all ranks compute together.
+    case round
+    /// Those of all micro-batches of a step, counted by a forward pass before the first round.
+    case step
+  }
+
   /// What a label weighs.
   public var reduction = Reduction.token
   /// Tokens whose logits exist at the same time.
@@ -18,6 +26,8 @@ public struct LossOptions: Sendable, Equatable {
   public var zLoss = 0.0
   /// Factor of the experts' balance loss.
   public var balanceLoss = 0.001
+  /// Which rows of experts the balance loss counts.
+  public var balanceScope = BalanceScope.round
   /// Factor of the routers' z-loss.
   public var routerZLoss = 0.0
 
@@ -44,6 +54,14 @@ extension LossOptions: ConfigurationSection {
     .init(
       "balance_loss", \.balanceLoss, .number(.nonNegative),
       "MoE: factor of the loss that spreads tokens over experts (alpha); 0 is off."),
+    .init(
+      "balance_scope", \.balanceScope, .choice(),
+      """
+      MoE: which rows of experts the balance loss counts. round: those of the micro-batches that all \
+      ranks compute together, so that the loss depends a little on how many rounds a step has. step: \
+      those of the whole step, exactly, at the price of one more forward pass through the layers \
+      where a step has several rounds; where it has one, both are the same.
+      """),
     .init(
       "router_z_loss", \.routerZLoss, .number(.nonNegative),
       "MoE: factor of the loss that keeps router logits small; 0 is off."),

@@ -81,7 +81,7 @@ extension TrainingOptions: ConfigurationSection {
       """
       Packs that run through the model together; must divide packs_per_step. Fewer need less \
       memory. Loss and gradients are the same but for the balance loss, which counts a round at a \
-      time: the micro-batches that all ranks compute together.
+      time, the micro-batches that all ranks compute together, unless loss.balance_scope is step.
       """),
     .init(
       "max_gradient_norm", \.maxGradientNorm, .optional(.number(.positive)),

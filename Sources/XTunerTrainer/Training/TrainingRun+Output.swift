@@ -15,8 +15,9 @@ extension TrainingRun {
       measured.forwardSeconds + measured.backwardSeconds - measured.communicationSeconds
     let ranks = try ranks.mesh.world.gatherValues(
       [
-        computing, measured.communicationSeconds, Double(Throughput.peakMemoryBytes() ?? 0),
-        Double(DeviceMemory.peakByteCount(on: device)),
+        seconds, computing, measured.communicationSeconds,
+        Double(Throughput.peakMemoryBytes() ?? 0),
+        Double(max(DeviceMemory.peakByteCount(on: device), earlierTensorPeak)),
         Double(DeviceMemory.liveByteCount(on: device)),
       ], label: "rank metrics")
     func mean(_ index: Int) -> Double {
@@ -30,17 +31,26 @@ extension TrainingRun {
       * prepared.model.configuration.trainingOperationsPerToken(
         effectiveLength: measured.squaredLengthSum / max(tokens, 1))
     let hasExperts = !measured.expertCounts.isEmpty
+    // With the seconds of rank 0, so that all ranks measure again or none does.
+    let utilization = try peakRate.utilization(
+      operationCount: operations, seconds: ranks[0][0]
+    ) {
+      earlierTensorPeak = max(earlierTensorPeak, DeviceMemory.peakByteCount(on: device))
+      defer { DeviceMemory.resetPeak(on: device) }
+      return try self.ranks.sum(
+        Throughput.peak(dtype: DType(configuration.model.dtype), device: device))
+    }
     return StepMetrics(
       step: step, loss: measured.loss, gradientNorm: norm, learningRate: rate,
       tokens: measured.tokenCount, lossTokens: measured.lossTokenCount,
       tokensPerSecond: tokens / seconds, stepSeconds: seconds,
-      modelFlopsUtilization: operations / seconds / peakRate,
-      memoryPeakBytes: Int(largest(2)), tensorPeakBytes: Int(largest(3)),
-      tensorLiveBytes: Int(largest(4)),
+      modelFlopsUtilization: utilization,
+      memoryPeakBytes: Int(largest(3)), tensorPeakBytes: Int(largest(4)),
+      tensorLiveBytes: Int(largest(5)),
       dataSeconds: dataSeconds,
-      communicationSeconds: isAlone ? nil : mean(1),
+      communicationSeconds: isAlone ? nil : mean(2),
       predictedImbalance: isAlone ? nil : prediction.spread,
-      measuredImbalance: isAlone ? nil : largest(0) / max(mean(0), 1e-9),
+      measuredImbalance: isAlone ? nil : largest(1) / max(mean(1), 1e-9),
       maxViolation: measured.maximumViolation,
       balanceLoss: hasExperts ? measured.balanceLoss : nil,
       routerZLoss: configuration.loss.routerZLoss > 0 ? measured.routerZLoss : nil,

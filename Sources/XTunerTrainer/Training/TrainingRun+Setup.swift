@@ -234,6 +234,7 @@ extension TrainingEngine.Options {
     zLoss = configuration.loss.zLoss
     routerLoss = RouterLossWeights(
       balance: configuration.loss.balanceLoss, z: configuration.loss.routerZLoss)
+    countsRowsOfStep = configuration.loss.balanceScope == .step
     switch configuration.training.recompute {
     case .none: recomputedLayerCount = 0
     case .full: recomputedLayerCount = layerCount

@@ -37,7 +37,9 @@ public final class TrainingRun {
   let metrics: MetricsWriter?
   let tensorBoard: TensorBoardWriter?
   /// FLOP/s of all ranks at best.
-  let peakRate: Double
+  var peakRate: PeakRate
+  /// The most bytes of tensors before the rate was measured again, which takes some of its own.
+  var earlierTensorPeak = 0
   let cost: StepCost
   let trace: TraceWriter?
 
@@ -147,7 +149,10 @@ public final class TrainingRun {
         ? try TensorBoardWriter(folder: layout.tensorboard, resumingAfter: resumedStep) : nil
     }
     progress = ranks.reporter(configuration.logging, totalSteps: stepCount)
-    peakRate = try ranks.sum(Throughput.peak(dtype: computeDType, device: device))
+    let dataSheetRate = Throughput.dataSheetRate(dtype: computeDType, device: device)
+    peakRate = PeakRate(
+      try ranks.sum(Throughput.peak(dtype: computeDType, device: device)),
+      isMeasured: try ranks.sum(dataSheetRate == nil ? 1 : 0) > 0)
     cost = StepCost(
       modelConfiguration, recomputedLayerCount: engine.options.recomputedLayerCount)
     let stepCount = stepCount
