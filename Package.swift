@@ -71,19 +71,20 @@ let package = Package(
       name: "TestDevice", dependencies: ["CTorch"], path: "Tests/TestDevice",
       cxxSettings: torchFlags),
     .executableTarget(
-      name: "xtuner", dependencies: ["XTunerCommands", argumentParser],
+      name: "xtuner", dependencies: ["XTunerCommands", "XTunerSystem", argumentParser],
       swiftSettings: swiftSettings),
     .executableTarget(
       name: "xtuner-engine",
       dependencies: [
         "XTunerCommands", "XTunerTrainer", "XTunerGeneration", "XTunerCheckpoint", "XTunerModels",
         "XTunerData", "XTunerTokenizers", "XTunerNN", "XTunerParallel", "XTunerSynthesis", "Torch",
-        argumentParser,
+        "XTunerSystem", argumentParser,
       ],
       swiftSettings: swiftSettings),
   ]
-    + module("Torch", ["CTorch"], tests: ["CTorch", "TestDevice"])
-    + module("XTunerTokenizers", ["CPCRE2", crypto], fixtures: true)
+    + module("XTunerSystem", [])
+    + module("Torch", ["CTorch", "XTunerSystem"], tests: ["CTorch", "TestDevice"])
+    + module("XTunerTokenizers", ["CPCRE2", "XTunerSystem", crypto], fixtures: true)
     + module(
       "XTunerData", ["XTunerTokenizers", "CZlib", "CZstd", crypto],
       tests: ["CZlib", "CZstd"])
@@ -91,12 +92,14 @@ let package = Package(
     + module("XTunerParallel", ["Torch", "XTunerNN"])
     + module("XTunerMoE", ["Torch", "XTunerNN"])
     + module("XTunerModels", ["Torch", "XTunerNN", "XTunerParallel", "XTunerMoE"])
-    + module("XTunerCheckpoint", ["Torch", "XTunerNN", "XTunerParallel", "XTunerModels", crypto])
+    + module(
+      "XTunerCheckpoint",
+      ["Torch", "XTunerNN", "XTunerParallel", "XTunerModels", "XTunerSystem", crypto])
     + module(
       "XTunerTrainer",
       [
         "Torch", "XTunerTokenizers", "XTunerData", "XTunerNN", "XTunerParallel", "XTunerMoE",
-        "XTunerModels", "XTunerCheckpoint", crypto, yams,
+        "XTunerModels", "XTunerCheckpoint", "XTunerSystem", crypto, yams,
       ], tests: ["TestDevice"])
     + module(
       "XTunerGeneration",

@@ -33,6 +33,11 @@ swift_lines '(^|[^A-Za-z0-9_])(try!|as!)' Sources \
 swift_lines '(^|[^A-Za-z0-9_.])assert(ionFailure)?\(' Sources \
   | report 'use precondition: what is worth checking is worth checking in release' || true
 
+swift_lines 'FileHandle\.standard(Output|Error)' Sources \
+  | report 'traps where the stream is gone; write with StandardStream' || true
+swift_lines '0o(644|755)' Sources \
+  | report 'the umask decides: files are made with 0o666, folders with 0o777' || true
+
 # ---- Unchecked promises to the compiler say why, on their line or the one above.
 swift_lines '@unchecked Sendable|nonisolated\(unsafe\)' Sources | while IFS=: read -r file line text; do
   above=$(sed -n "$((line - 1))p" "$file")

@@ -11,6 +11,8 @@ package enum CommandLineOutcome {
 
   /// The exit code of a command line that cannot be used; `RunExitCode.usage` of the engine.
   package static let usageExitCode: Int32 = 2
+  /// The exit code where the text cannot be written; `RunExitCode.storage` of the engine.
+  package static let storageExitCode: Int32 = 7
 
   /// Parses the arguments, without the program's own name.
   package static func parse(_ arguments: [String]) -> CommandLineOutcome {

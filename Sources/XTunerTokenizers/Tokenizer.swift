@@ -90,6 +90,9 @@ public final class Tokenizer: Sendable {
   /// Writes the defining file and `tokenizer_config.json`, if there is one, into `folder`.
   public func save(to folder: String) throws(TokenizerError) { try files.save(to: folder) }
 
+  /// The files that `save` writes, by name.
+  public var savedFiles: [(name: String, bytes: [UInt8])] { files.saved }
+
   // MARK: - Single tokens
 
   /// The id of `token`, added or of the vocabulary as its file spells it; nil if there is none.

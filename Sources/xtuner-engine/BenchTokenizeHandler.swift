@@ -1,5 +1,6 @@
 import Foundation
 import XTunerCommands
+import XTunerSystem
 import XTunerTokenizers
 import XTunerTrainer
 
@@ -15,7 +16,7 @@ enum BenchTokenizeHandler {
     guard !data.isEmpty else {
       throw CommandFailure(.data, "\(command.input): is empty; give a text file")
     }
-    let threads = command.threads ?? ProcessInfo.processInfo.activeProcessorCount
+    let threads = command.threads ?? ProcessorCount.available()
     var tokenCount = 0
     let results = (1...threads).map { count in
       var best = Double.infinity

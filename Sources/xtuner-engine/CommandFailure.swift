@@ -5,6 +5,7 @@ import XTunerCheckpoint
 import XTunerData
 import XTunerGeneration
 import XTunerModels
+import XTunerSystem
 import XTunerTokenizers
 import XTunerTrainer
 
@@ -61,7 +62,7 @@ struct CommandFailure: Error, CustomStringConvertible {
 
   private static func exitCode(_ code: CheckpointError.Code) -> RunExitCode {
     switch code {
-    case .noSpace, .occupied: .storage
+    case .noSpace, .occupied, .unwritable: .storage
     case .inputOutput, .damaged, .missing, .mismatch: .model
     }
   }
@@ -88,6 +89,6 @@ struct CommandFailure: Error, CustomStringConvertible {
   }
 
   private static func text(_ error: CocoaError) -> String {
-    "\(error.filePath.map { "\($0): " } ?? "")\(error.localizedDescription)"
+    "\(error.filePath.map { "\($0): " } ?? "")\(SystemReason.text(error))"
   }
 }

@@ -65,7 +65,7 @@ struct GenerateHandler {
     let isInteractive = isatty(STDIN_FILENO) == 1
     if isInteractive { Output.note("One message a line; Ctrl-D ends the chat.") }
     while true {
-      if isInteractive { FileHandle.standardError.write(Data("> ".utf8)) }
+      if isInteractive { Output.prompt("> ") }
       guard let line = readLine() else { break }
       guard !line.allSatisfy(\.isWhitespace) else { continue }
       messages.append(ChatMessage(role: "user", content: line))

@@ -3,13 +3,14 @@ import Torch
 import XTunerCommands
 import XTunerData
 import XTunerModels
+import XTunerSystem
 import XTunerTokenizers
 import XTunerTrainer
 
 /// `xtuner info`.
 enum InfoHandler {
   static func run(_ command: InfoCommand) {
-    let cores = ProcessInfo.processInfo.activeProcessorCount
+    let cores = ProcessorCount.available()
     let memory = Int(clamping: ProcessInfo.processInfo.physicalMemory)
     let processor = field("model name", of: "/proc/cpuinfo") ?? "unknown"
     let presets = ModelPreset.all.map(\.name)

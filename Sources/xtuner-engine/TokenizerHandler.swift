@@ -1,5 +1,6 @@
 import Foundation
 import XTunerCommands
+import XTunerSystem
 import XTunerTokenizers
 import XTunerTrainer
 
@@ -20,7 +21,7 @@ enum TokenizerHandler {
     guard FileManager.default.isReadableFile(atPath: input) else {
       throw CommandFailure(.data, "--input \(input): cannot be read; give a text file")
     }
-    let threads = command.threads ?? ProcessInfo.processInfo.activeProcessorCount
+    let threads = command.threads ?? ProcessorCount.available()
     let summary = try TokenizerCommands.encodeLines(
       tokenizer: tokenizer, input: input, output: out, threads: threads)
     let rate = Double(summary.byteCount) / max(summary.seconds, 1e-9)

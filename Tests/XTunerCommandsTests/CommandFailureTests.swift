@@ -43,6 +43,7 @@ import XTunerTrainer
 
   @Test func usageCodeAndVersionAreThoseOfTheEngine() {
     #expect(CommandLineOutcome.usageExitCode == RunExitCode.usage.rawValue)
+    #expect(CommandLineOutcome.storageExitCode == RunExitCode.storage.rawValue)
     #expect(TensorFailure.exitCode == RunExitCode.tensorOperation.rawValue)
     #expect(CommunicationError.exitCode == RunExitCode.communication.rawValue)
     #expect(XTunerCommand.version == XTunerVersion.current)

@@ -6,7 +6,7 @@ struct OwnedDescriptor: ~Copyable {
   let path: String
 
   /// Opens `path`; `mode` is used only with O_CREAT.
-  init(path: String, flags: Int32, mode: mode_t = 0o644) throws(TokenCacheError) {
+  init(path: String, flags: Int32, mode: mode_t = 0o666) throws(TokenCacheError) {
     let number = open(path, flags | O_CLOEXEC, mode)
     guard number >= 0 else {
       throw TokenCacheError.system("open", path: path, errno: errno)

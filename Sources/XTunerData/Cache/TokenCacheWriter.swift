@@ -28,7 +28,7 @@ struct TokenCacheWriter: ~Copyable {
   /// Makes a new folder in `root`; the name never collides with another writer's.
   static func makeFolder(in root: String, name: String) throws(TokenCacheError) -> String {
     let folder = "\(root)/.\(name.prefix(16))-\(UUID().uuidString)\(folderSuffix)"
-    guard mkdir(folder, 0o755) == 0 else {
+    guard mkdir(folder, 0o777) == 0 else {
       throw TokenCacheError.system("make the cache folder", path: folder, errno: errno)
     }
     return folder

@@ -1,4 +1,5 @@
 internal import Foundation
+internal import XTunerSystem
 
 /// The files that define a tokenizer, as bytes.
 struct TokenizerFiles: Sendable {
@@ -64,7 +65,7 @@ struct TokenizerFiles: Sendable {
     do {
       return Array(try Data(contentsOf: URL(fileURLWithPath: path)))
     } catch {
-      throw TokenizerError(.unreadable, file: path, "cannot be read: \(error)")
+      throw TokenizerError(.unreadable, file: path, "cannot be read: \(SystemReason.text(error))")
     }
   }
 
@@ -76,16 +77,18 @@ struct TokenizerFiles: Sendable {
         at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
       try Data(bytes).write(to: url, options: .atomic)
     } catch {
-      throw TokenizerError(.unreadable, file: path, "cannot be written: \(error)")
+      throw TokenizerError(.unreadable, file: path, "cannot be written: \(SystemReason.text(error))")
     }
+  }
+
+  /// The files of a folder with this tokenizer, by name.
+  var saved: [(name: String, bytes: [UInt8])] {
+    let main = [(name: isTiktoken ? name : "tokenizer.json", bytes: bytes)]
+    return main + (configuration.map { [(name: Self.configurationName, bytes: $0)] } ?? [])
   }
 
   /// Writes the files into `folder`, which is made if needed.
   func save(to folder: String) throws(TokenizerError) {
-    let isJSON = !isTiktoken
-    try Self.write(bytes, to: "\(folder)/\(isJSON ? "tokenizer.json" : name)")
-    if let configuration {
-      try Self.write(configuration, to: "\(folder)/\(Self.configurationName)")
-    }
+    for file in saved { try Self.write(file.bytes, to: "\(folder)/\(file.name)") }
   }
 }

@@ -152,7 +152,8 @@ extension DataOptions: ConfigurationSection {
     .init(
       "cache_directory", \.cacheDirectory, .optional(.text("path")),
       computedDefault: "~/.cache/xtuner/tokens",
-      "Where tokenised samples are kept for the next run."),
+      "Where tokenised samples are kept for the next run; `~/.cache` is `$XDG_CACHE_HOME` where that is set."
+    ),
     .init(
       "shuffle", \.shuffle, .flag,
       "Whether the order of samples changes with the seed and the epoch."),

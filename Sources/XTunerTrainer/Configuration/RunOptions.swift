@@ -55,8 +55,8 @@ extension RunOptions: ConfigurationSection {
     .init(
       "threads", \.threads, .integer(atLeast: 0),
       """
-      CPU threads of tensor operations in each process; 0 divides the cores among the processes \
-      of a machine.
+      CPU threads of tensor operations in each process; 0 divides the cores, or a container's quota \
+      of them, among the processes of a machine. OMP_NUM_THREADS is not heeded: torchrun sets it to 1.
       """),
     .init(
       "deterministic", \.deterministic, .flag,

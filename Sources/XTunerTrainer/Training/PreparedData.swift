@@ -1,6 +1,7 @@
 import Foundation
 public import XTunerData
 public import XTunerModels
+import XTunerSystem
 public import XTunerTokenizers
 
 /// The tokenised data of a run, with how it is packed.
@@ -177,7 +178,10 @@ extension RunConfiguration {
   /// Where tokenised samples are kept: shared by all runs of a user unless told otherwise.
   var cacheFolder: String {
     if let folder = data.cacheDirectory { return folder }
-    return FileManager.default.homeDirectoryForCurrentUser.path + "/.cache/xtuner/tokens"
+    let caches = CacheFolder.path(
+      environment: ProcessInfo.processInfo.environment,
+      account: FileManager.default.homeDirectoryForCurrentUser.path)
+    return "\(caches)/xtuner/tokens"
   }
 }
 

@@ -3,6 +3,7 @@ import Torch
 import XTunerCommands
 import XTunerGeneration
 import XTunerSynthesis
+import XTunerSystem
 import XTunerTokenizers
 import XTunerTrainer
 
@@ -20,13 +21,13 @@ enum DemoHandler {
         + "\(numbers.count) with unseen numbers")
     let tokenizer = try files.trainTokenizer()
     step(2, "trained a tokenizer of \(tokenizer.vocabularySize) tokens: \(files.tokenizer)")
-    let cores = ProcessInfo.processInfo.activeProcessorCount
+    let cores = ProcessorCount.available()
     try files.writeConfiguration(tokenizer, threads: command.threads ?? cores)
     step(3, "wrote the configuration \(files.configuration)")
 
     let configuration = try RunConfiguration.load(file: files.configuration)
-    let stopRequest = StopRequest()
-    let signals = SignalHandlers(request: stopRequest) { Output.note($0) }
+    let stopRequest = StopRequest { Output.note($0) }
+    let signals = SignalHandlers(request: stopRequest)
     let run = try TrainingRun(configuration, resume: .never, stopRequest: stopRequest)
     let exam = DemoExam(model: run.model, tokenizer: tokenizer)
     let before = try exam.take(heldOut)

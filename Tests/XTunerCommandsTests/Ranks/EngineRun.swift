@@ -119,6 +119,11 @@ final class EngineRun {
 
   var enginePath: String { engine }
 
+  /// The whole command of the run `a`, for a shell.
+  func command(ranks: Int, _ overrides: [String]) -> [String] {
+    [engine] + arguments(run: "a", overrides) + (ranks > 1 ? ["--nproc", String(ranks)] : [])
+  }
+
   /// Every process whose command line names this folder.
   func living() -> [pid_t] {
     let all = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
