@@ -4,8 +4,9 @@ import Foundation
 /// Values by name that all ranks see: how they find each other, and what they leave for each other.
 ///
 /// One process serves it, the others are connected to it. May be used from several threads.
-public final class Store: @unchecked Sendable {  // `handle` is of a class that locks
-  private let handle: OpaquePointer
+public final class Store: Sendable {
+  private let connection: Connection
+  private var handle: OpaquePointer { connection.handle }
   /// The server's host, as it was given.
   public let host: String
   /// Put before every key, so that ranks see only what ranks with the same prefix left.
@@ -13,13 +14,26 @@ public final class Store: @unchecked Sendable {  // `handle` is of a class that 
   /// The server's port.
   public var port: Int { Int(ct_store_port(handle)) }
 
-  private init(adopting handle: OpaquePointer, host: String, prefix: String) {
-    self.handle = handle
+  /// What several prefixes share.
+  private final class Connection: @unchecked Sendable {  // `handle` is of a class that locks
+    let handle: OpaquePointer
+    init(_ handle: OpaquePointer) { self.handle = handle }
+    deinit { ct_store_free(handle) }
+  }
+
+  private init(_ connection: Connection, host: String, prefix: String) {
+    self.connection = connection
     self.host = host
     self.prefix = prefix
   }
 
-  deinit { ct_store_free(handle) }
+  /// The same store, in which another prefix is put before every key.
+  ///
+  /// Where a server outlives the ranks and sees others after them, these must not find what the first
+  /// ones left.
+  public func withPrefix(_ prefix: String) -> Store {
+    Store(connection, host: host, prefix: prefix)
+  }
 
   /// Serves a store on this machine, or connects to one.
   ///
@@ -27,19 +41,28 @@ public final class Store: @unchecked Sendable {  // `handle` is of a class that 
   ///   - host: The server's name or address.
   ///   - port: The server's port; 0 with `isServer` for a free one.
   ///   - isServer: This process serves it.
-  ///   - timeout: How long to wait for the server.
-  ///   - prefix: Put before every key: where a server outlives the ranks and sees others after them,
-  ///     these must not find what the first ones left.
+  ///   - timeout: How long to wait for the host's name and the server.
   /// - Returns: The store, or a connection to it.
-  /// - Throws: `.portInUse`, or `.unreachable` where the server did not answer in time.
+  /// - Throws: `.portInUse`, or `.unreachable` where the name means nothing, or the server did not
+  ///   answer, in time.
   public static func tcp(
-    host: String, port: Int, isServer: Bool, timeout: Duration, prefix: String = ""
+    host: String, port: Int, isServer: Bool, timeout: Duration
   ) throws(CommunicationError) -> Store {
     precondition((0...65535).contains(port), "a port is 0 to 65535, is \(port)")
     precondition(isServer || port > 0, "a client needs the server's port")
+    let deadline = ContinuousClock.now + timeout
+    if let problem = HostName.problem(host, within: timeout) {
+      throw storeError(
+        isServer ? .failed : .unreachable, isServer ? "serve" : "connect",
+        """
+        the store's host \(host) is no name or address that this machine knows (\(problem), for \
+        \(timeout.inSeconds)); check MASTER_ADDR, or the option of the launcher that sets it
+        """)
+    }
+    let remaining = max(.seconds(1), ContinuousClock.now.duration(to: deadline))
     var handle: OpaquePointer?
-    let status = ct_store_tcp(host, UInt16(port), isServer, timeout.wholeMilliseconds, &handle)
-    if status == .OK, let handle { return Store(adopting: handle, host: host, prefix: prefix) }
+    let status = ct_store_tcp(host, UInt16(port), isServer, remaining.wholeMilliseconds, &handle)
+    if status == .OK, let handle { return Store(Connection(handle), host: host, prefix: "") }
     let cause = lastCommunicationCause()
     // The server's own failures name the system's error; a client's is that nobody answered.
     if cause.contains("EADDRINUSE") {
