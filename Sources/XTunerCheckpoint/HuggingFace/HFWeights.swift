@@ -101,7 +101,7 @@ public enum HFWeights {
   /// The weights are written in `dtype`; in float8e4m3, matrices that layers multiply with are written
   /// in blocks of 128 x 128 with their scales, and the others in bfloat16. `files` are further files
   /// by name, such as the tokenizer's. All ranks of the units' mesh take part, one tensor after
-  /// another; rank 0 writes.
+  /// another; rank 0 writes. What it throws while it writes is known to it alone: callers exchange it.
   public static func export(
     _ model: CausalLanguageModel, units: ModelUnits, to path: String, dtype: DType,
     overwrites: Bool = false,
@@ -118,7 +118,7 @@ public enum HFWeights {
       try write(
         model, items, to: path, dtype: dtype, overwrites: overwrites,
         maximumShardByteCount: maximumShardByteCount, files: files, made: &made)
-    } catch let error as CheckpointError {
+    } catch let error where !(error is CommunicationError) {
       // The others wait for this rank in every tensor; what cannot be written is put together still.
       for item in items.dropFirst(made) { _ = try withoutGradients { try item.make() } }
       throw error

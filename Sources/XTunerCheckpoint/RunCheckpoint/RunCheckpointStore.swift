@@ -108,17 +108,22 @@ public struct RunCheckpointStore: Sendable, Hashable {
   /// - Throws: `CheckpointError` where they cannot be written; then no part is there, and the
   ///   checkpoint cannot be committed.
   public func writePart(_ contents: RunCheckpointContents, index: Int) throws {
-    let partial = FolderTransaction.partialPath(path(step: contents.step))
+    let path = path(step: contents.step)
+    let partial = FolderTransaction.partialPath(path)
     guard FileSystem.kind(partial) == .folder else {
       throw CheckpointError(
-        .missing, path: partial,
+        .missing, path: path,
         "was not found; all ranks must see the run's directory (a shared file system)")
     }
-    var files: [RunCheckpointManifest.File] = []
-    for file in contents.files { files.append(try Self.write(file, to: partial)) }
-    let part = RunCheckpointPart(files: files, pieces: contents.pieces)
-    _ = try Self.write(
-      try RunCheckpointJSON.encode(part), named: RunCheckpointPart.fileName(index), to: partial)
+    do {
+      var files: [RunCheckpointManifest.File] = []
+      for file in contents.files { files.append(try Self.write(file, to: partial)) }
+      let part = RunCheckpointPart(files: files, pieces: contents.pieces)
+      _ = try Self.write(
+        try RunCheckpointJSON.encode(part), named: RunCheckpointPart.fileName(index), to: partial)
+    } catch let error as CheckpointError {
+      throw FolderTransaction.named(error, path)
+    }
   }
 
   /// Begins a checkpoint; to be committed by the process that began it.

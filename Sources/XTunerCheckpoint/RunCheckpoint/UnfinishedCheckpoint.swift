@@ -16,6 +16,19 @@ public final class UnfinishedCheckpoint {
   ///
   /// - Throws: `CheckpointError` where a part is missing or damaged; then nothing of it is left.
   public func commit(_ contents: RunCheckpointContents, partCount: Int) throws -> RunCheckpoint {
+    do {
+      try join(contents, partCount: partCount)
+    } catch let error as CheckpointError {
+      throw FolderTransaction.named(error, transaction.path)
+    }
+    try transaction.commit()
+    let checkpoint = try RunCheckpoint(path: transaction.path)
+    try store.applyRetention()
+    return checkpoint
+  }
+
+  /// Writes the manifest of what the parts have.
+  private func join(_ contents: RunCheckpointContents, partCount: Int) throws {
     let partial = transaction.partialPath
     var files: [RunCheckpointManifest.File] = []
     var pieces: [RunCheckpointManifest.Piece] = []
@@ -37,10 +50,6 @@ public final class UnfinishedCheckpoint {
       try RunCheckpointJSON.encode(manifest), named: RunCheckpointManifest.fileName, to: partial)
     // Read back before the name is given: pieces and sizes must make a checkpoint.
     _ = try RunCheckpoint(path: partial)
-    try transaction.commit()
-    let checkpoint = try RunCheckpoint(path: transaction.path)
-    try store.applyRetention()
-    return checkpoint
   }
 
   /// Removes what was written.

@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import XTunerSystem
 
 /// The few operations on files that checkpoints need, with errors that name the file.
 enum FileSystem {
@@ -44,16 +45,14 @@ enum FileSystem {
   }
 
   static func makeFolder(_ path: String) throws(CheckpointError) {
-    do {
-      try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-    } catch {
-      throw .system("create the folder", path: path)
+    if let failure = Folders.make(path) {
+      throw .writing("create the folder", path: path, errorNumber: failure)
     }
   }
 
   static func rename(_ path: String, to newPath: String) throws(CheckpointError) {
     guard Glibc.rename(path, newPath) == 0 else {
-      throw .system("rename to \(newPath)", path: path)
+      throw .writing("rename to \(newPath)", path: path)
     }
   }
 
@@ -68,7 +67,7 @@ enum FileSystem {
     } catch {
       // Another process may have been quicker; only what is still there is a problem.
       guard lstat(path, &status) == 0 else { return }
-      throw CheckpointError(.inputOutput, path: path, "cannot be removed: \(error)")
+      throw CheckpointError(.unwritable, path: path, "cannot be removed: \(SystemReason.text(error))")
     }
   }
 
@@ -78,7 +77,7 @@ enum FileSystem {
     guard descriptor >= 0 else { throw .system("open", path: path) }
     defer { close(descriptor) }
     // Some network file systems cannot flush folders and say so with EINVAL.
-    guard fsync(descriptor) == 0 || errno == EINVAL else { throw .system("flush", path: path) }
+    guard fsync(descriptor) == 0 || errno == EINVAL else { throw .writing("flush", path: path) }
   }
 
   static func parent(_ path: String) -> String {

@@ -32,8 +32,8 @@ final class OutputFile {
     partialPath = path + Self.partialSuffix
     hasher = isHashed ? SHA256() : nil
     unlink(partialPath)
-    descriptor = open(partialPath, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
-    guard descriptor >= 0 else { throw .system("create", path: partialPath) }
+    descriptor = open(partialPath, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
+    guard descriptor >= 0 else { throw .writing("create", path: path) }
   }
 
   /// Appends bytes.
@@ -77,7 +77,7 @@ final class OutputFile {
   }
 
   private func fail(_ action: String, errorNumber: Int32 = errno) -> CheckpointError {
-    let error = CheckpointError.system(action, path: path, errorNumber: errorNumber)
+    let error = CheckpointError.writing(action, path: path, errorNumber: errorNumber)
     discard()
     return error
   }

@@ -75,11 +75,9 @@ final class RunCheckpointWriter {
 
   /// Rank 0 makes the folder that all write to.
   private func begin(_ step: Int) throws {
-    let task = "begin a checkpoint"
-    let result = Result { mesh.rank == 0 ? try store.begin(step: step) : nil }
-    let failures = try mesh.world.failures(of: result, task)
-    unfinished = try result.get()
-    if let failures { throw TrainingError(.communication, "\(task): \(failures)") }
+    unfinished = try mesh.world.agree("begin a checkpoint") {
+      mesh.rank == 0 ? try store.begin(step: step) : nil
+    }
   }
 
   /// Goes on where all ranks are ready; true when nothing is under way on any.
@@ -99,14 +97,12 @@ final class RunCheckpointWriter {
       defer { state = State() }
       return state.error
     }
-    let result = Result<Void, any Error> { if let error { throw error } }
-    let task = "write a checkpoint"
-    // Ranks meet here: no other writes any more when rank 0 removes the folder.
-    let failures = try mesh.world.failures(of: result, task)
-    unfinished?.discard()
-    (unfinished, contents) = (nil, nil)
-    try result.get()
-    throw TrainingError(.communication, "\(task): \(failures ?? "a rank failed")")
+    // Ranks meet first: no other writes any more when rank 0 removes the folder.
+    defer {
+      unfinished?.discard()
+      (unfinished, contents) = (nil, nil)
+    }
+    try mesh.world.agree("write a checkpoint") { if let error { throw error } }
   }
 
   private func commit() {

@@ -27,8 +27,12 @@ extension TrainingRun {
     let result = EvaluationMetrics(
       step: step, loss: sums[1] > 0 ? sums[0] / sums[1] : .nan, lossTokens: Int(sums[2]),
       seconds: (clock.now - start).seconds)
-    try metrics?.write(result)
-    try tensorBoard?.write(result)
+    keep {
+      try metrics?.write(result)
+      try tensorBoard?.write(result)
+    }
     progress.report(result)
+    history.evaluation.append(.init(step: result.step, loss: result.loss))
+    keep { try writeChart() }
   }
 }

@@ -47,18 +47,37 @@ extension TrainingRun {
       zLoss: configuration.loss.zLoss > 0 ? measured.zLoss : nil, isSkipped: isSkipped)
   }
 
-  func record(_ report: StepMetrics) throws {
-    try metrics?.write(report)
+  func record(_ report: StepMetrics) {
+    keep { try metrics?.write(report) }
     if report.step % configuration.logging.everySteps == 0 || report.step == stepCount {
-      try tensorBoard?.write(report)
+      keep { try tensorBoard?.write(report) }
     }
     progress.report(report)
+    if ranks.isMain {
+      let loss = report.loss.isFinite ? report.loss : .nan
+      history.training.append(.init(step: report.step, loss: loss))
+    }
+    // Never more than a tenth behind, and some hundred charts in a run of a million steps.
+    if 10 * (step - chartedStep) > chartedStep { keep { try writeChart() } }
+  }
+
+  /// Writes something that only this rank writes; the ranks agree on what became of it when they meet
+  /// the next time, after the step at the latest.
+  func keep(_ body: () throws -> Void) {
+    do {
+      try body()
+    } catch {
+      unwritten = unwritten ?? error
+    }
   }
 
   func saveCheckpoint() throws {
     // The previous one must be whole first: at most one is being written, and its error is not lost.
     try writer.wait()
-    try ranks.agree("write the metrics") { try metrics?.synchronize() }
+    try ranks.agree("write the metrics") {
+      if let unwritten { throw unwritten }
+      try metrics?.synchronize()
+    }
     let includesMoments = configuration.checkpoint.savesOptimizer
     let (files, pieces) = UnitFiles.contents(
       optimizer.checkpointParts(includesMoments: includesMoments), mesh: ranks.mesh)
@@ -72,23 +91,29 @@ extension TrainingRun {
     try writer.submit(contents)
     if !configuration.checkpoint.inBackground { try writer.wait() }
     lastCheckpointStep = step
-    try log.write(
-      .info, "checkpoint submitted", ["step": String(step), "path": store.path(step: step)])
+    keep {
+      try log.write(
+        .info, "checkpoint submitted", ["step": String(step), "path": store.path(step: step)])
+      try writeChart()
+    }
   }
 
   func writeChart() throws {
-    guard let directory else { return }
-    let history = try MetricsHistory(path: layout.metrics)
-    guard !history.training.isEmpty else { return }
+    guard let directory, !history.training.isEmpty else { return }
     let chart = LossChart(title: configuration.run.name, history: history)
     try directory.write(chart.svg(), to: layout.lossChart)
+    chartedStep = step
   }
 
   func exportModel(to path: String) throws {
+    // Before the weights, which all ranks put together: a rank that failed here would not take part.
+    let files = try ranks.agree("export the model") {
+      ranks.isMain ? try ModelExport.files(data.tokenizer, template: data.template) : []
+    }
     try ranks.agree("export the model") {
       try HFWeights.export(
         prepared.model, units: prepared.units, to: path, dtype: DType(configuration.model.dtype),
-        overwrites: true, files: try ModelExport.files(data.tokenizer, template: data.template))
+        overwrites: true, files: files)
     }
   }
 }
@@ -100,14 +125,7 @@ public enum ModelExport {
   public static func files(
     _ tokenizer: Tokenizer, template: ChatTemplate?
   ) throws -> [(name: String, bytes: [UInt8])] {
-    let manager = FileManager.default
-    let folder = manager.temporaryDirectory.appendingPathComponent("xtuner-\(UUID().uuidString)")
-    try manager.createDirectory(at: folder, withIntermediateDirectories: true)
-    defer { try? manager.removeItem(at: folder) }
-    try tokenizer.save(to: folder.path)
-    var files = try manager.contentsOfDirectory(atPath: folder.path).sorted().map { name in
-      (name: name, bytes: Array(try Data(contentsOf: folder.appendingPathComponent(name))))
-    }
+    var files = tokenizer.savedFiles
     if let jinja = template?.jinjaTemplate {
       files.append((name: "chat_template.jinja", bytes: Array(jinja.utf8)))
     }

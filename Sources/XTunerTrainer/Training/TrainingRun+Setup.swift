@@ -37,7 +37,7 @@ extension TrainingRun {
       let checkpoint = try RunCheckpoint(path: path)
       if let newest = try store.latestComplete(), newest.step > checkpoint.step {
         throw TrainingError(
-          .usage,
+          .storage,
           """
           \(path): is at step \(checkpoint.step), but \(layout.root) goes on to step \(newest.step): \
           two histories would mix there; start the branch elsewhere with --set run.directory=DIR
@@ -47,7 +47,7 @@ extension TrainingRun {
     case .never:
       if let found = try store.latestComplete() {
         throw TrainingError(
-          .usage,
+          .storage,
           """
           \(layout.root): holds a run at step \(found.step); choose another run.name or \
           run.directory, or resume it with --resume auto

@@ -45,6 +45,12 @@ public final class TrainingRun {
   var skippedCount = 0
   var consecutiveSkips = 0
   var lastCheckpointStep: Int?
+  /// The first thing that this rank could not write since the ranks last agreed.
+  var unwritten: (any Error)?
+  /// The loss curve so far, for the chart; on rank 0.
+  var history = MetricsHistory()
+  /// Steps that the chart on the disk shows.
+  var chartedStep = 0
 
   /// Prepares everything: nothing is trained yet, but all that can fail early has been tried.
   ///
@@ -79,7 +85,8 @@ public final class TrainingRun {
     directory = try ranks.agree("open the run directory") {
       ranks.isMain ? try RunDirectory(path: root, rankCount: ranks.count) : nil
     }
-    let log = try RunLog(path: ranks.isMain ? layout.log : layout.log(ofRank: ranks.rank))
+    let logPath = ranks.isMain ? layout.log : layout.log(ofRank: ranks.rank)
+    let log = try ranks.agree("open the log") { try RunLog(path: logPath) }
     self.log = log
     TensorFailure.onFailure { message in
       try? log.write(.error, "the process stops", ["message": message])
@@ -91,14 +98,17 @@ public final class TrainingRun {
     Self.applyProcessSettings(configuration.run, environment)
 
     let setup = ranks.reporter(configuration.logging, totalSteps: 0)
+    if ranks.isMain { stopRequest.tell(through: { setup.note($0) }) }
     data = try ranks.oneFirst("prepare the data") {
       let data = try PreparedData(configuration, model: modelConfiguration) { setup.note($0) }
       try Self.checkVocabulary(data.tokenizer, modelConfiguration)
       return data
     }
     for note in data.notes { setup.note(note) }
-    loader = try data.makeLoader(configuration)
-    evaluationLoader = try data.makeEvaluationLoader(configuration)
+    let samples = data
+    (loader, evaluationLoader) = try ranks.agree("pack the data") {
+      (try samples.makeLoader(configuration), try samples.makeEvaluationLoader(configuration))
+    }
     if let steps = configuration.training.steps {
       stepCount = steps
     } else {
@@ -146,7 +156,9 @@ public final class TrainingRun {
       ranks.isMain && configuration.logging.tensorboard
         ? try TensorBoardWriter(folder: layout.tensorboard, resumingAfter: resumedStep) : nil
     }
-    progress = ranks.reporter(configuration.logging, totalSteps: stepCount)
+    let progress = ranks.reporter(configuration.logging, totalSteps: stepCount)
+    self.progress = progress
+    if ranks.isMain { stopRequest.tell(through: { progress.note($0) }) }
     peakRate = try ranks.sum(Throughput.peak(dtype: computeDType, device: device))
     cost = StepCost(
       modelConfiguration, recomputedLayerCount: engine.options.recomputedLayerCount)
@@ -155,14 +167,29 @@ public final class TrainingRun {
       try TraceWriter($0, ranks: ranks, layout: layout, stepCount: stepCount)
     }
     DeviceMemory.resetPeak(on: device)
+    try ranks.agree("read the metrics") {
+      if ranks.isMain { history = try MetricsHistory(path: layout.metrics) }
+      chartedStep = resumedStep
+    }
     try ranks.agree("load the weights") { try prepareWeights(checkpoint) }
-    try noteLoading()
     try ranks.agree("write the configuration") { try directory?.write(configuration) }
-    try noteStart(checkpoint)
+    try ranks.agree("write the log") {
+      try noteLoading()
+      try noteStart(checkpoint)
+    }
   }
 
   /// Trains until the last step or a stop request, and writes what the configuration asks for.
   public func run() throws -> TrainingOutcome {
+    do {
+      return try train()
+    } catch {
+      ranks.leave(because: error)
+      throw error
+    }
+  }
+
+  private func train() throws -> TrainingOutcome {
     var finalLoss: Double?
     var isStopping = try ranks.agreeOnStop(stopRequest)
     while step < stepCount && !isStopping {
@@ -177,12 +204,12 @@ public final class TrainingRun {
       let report = try trainStep(packs, dataSeconds: dataSeconds, start: start)
       try trace?.finish(step: step, isLast: step == stepCount || isStopping)
       finalLoss = report.loss
-      try record(report)
+      record(report)
       let isLast = step == stepCount
       if isEvaluationDue(isLast: isLast) { try evaluate() }
       if isCheckpointDue(isLast: isLast) { try saveCheckpoint() }
       try writer.poll()
-      isStopping = try ranks.agreeOnStop(stopRequest)
+      isStopping = try ranks.agreeOnStop(stopRequest, unwritten: unwritten)
     }
     let isStopped = isStopping && step < stepCount
     if isStopped && lastCheckpointStep != step { try saveCheckpoint() }
@@ -196,9 +223,12 @@ public final class TrainingRun {
       try exportModel(to: layout.export)
       outcome.exportPath = layout.export
     }
-    try log.write(
-      .info, isStopped ? "run stopped" : "run finished",
-      ["step": String(step), "reason": stopRequest.reason ?? "last step"])
+    keep {
+      try log.write(
+        .info, isStopped ? "run stopped" : "run finished",
+        ["step": String(step), "reason": stopRequest.reason ?? "last step"])
+    }
+    try ranks.agreeOnFiles(unwritten)
     ranks.mesh.shutDown()
     return outcome
   }
@@ -286,9 +316,11 @@ public final class TrainingRun {
       ? "gradient norm \(norm) is above training.skip_threshold \(threshold)"
       : "the gradient of \(nonFiniteUnit ?? "a block") is not finite (loss \(loss))"
     progress.note("step \(step): update skipped: \(cause)")
-    try log.write(
-      .warning, "update skipped",
-      ["step": String(step), "unit": nonFiniteUnit ?? "-", "gradient_norm": "\(norm)"])
+    keep {
+      try log.write(
+        .warning, "update skipped",
+        ["step": String(step), "unit": nonFiniteUnit ?? "-", "gradient_norm": "\(norm)"])
+    }
     if consecutiveSkips >= Self.maximumConsecutiveSkips {
       throw TrainingError(
         .nonFinite,
