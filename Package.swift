@@ -78,26 +78,29 @@ let package = Package(
       dependencies: [
         "XTunerCommands", "XTunerTrainer", "XTunerGeneration", "XTunerCheckpoint", "XTunerModels",
         "XTunerData", "XTunerTokenizers", "XTunerNN", "XTunerParallel", "XTunerSynthesis", "Torch",
-        argumentParser,
+        "XTunerInput", argumentParser,
       ],
       swiftSettings: swiftSettings),
   ]
+    + module("XTunerInput", [])
     + module("Torch", ["CTorch"], tests: ["CTorch", "TestDevice"])
-    + module("XTunerTokenizers", ["CPCRE2", crypto], fixtures: true)
+    + module("XTunerTokenizers", ["XTunerInput", "CPCRE2", crypto], fixtures: true)
     + module(
-      "XTunerData", ["XTunerTokenizers", "CZlib", "CZstd", crypto],
+      "XTunerData", ["XTunerInput", "XTunerTokenizers", "CZlib", "CZstd", crypto],
       tests: ["CZlib", "CZstd"])
     + module("XTunerNN", ["Torch"])
-    + module("XTunerParallel", ["Torch", "XTunerNN"])
+    + module("XTunerParallel", ["Torch", "XTunerInput", "XTunerNN"])
     + module("XTunerMoE", ["Torch", "XTunerNN"])
     + module("XTunerModels", ["Torch", "XTunerNN", "XTunerParallel", "XTunerMoE"])
-    + module("XTunerCheckpoint", ["Torch", "XTunerNN", "XTunerParallel", "XTunerModels", crypto])
+    + module(
+      "XTunerCheckpoint",
+      ["Torch", "XTunerInput", "XTunerNN", "XTunerParallel", "XTunerModels", crypto])
     + module(
       "XTunerTrainer",
       [
-        "Torch", "XTunerTokenizers", "XTunerData", "XTunerNN", "XTunerParallel", "XTunerMoE",
-        "XTunerModels", "XTunerCheckpoint", crypto, yams,
-      ], tests: ["TestDevice"])
+        "Torch", "XTunerInput", "XTunerTokenizers", "XTunerData", "XTunerNN", "XTunerParallel",
+        "XTunerMoE", "XTunerModels", "XTunerCheckpoint", crypto, yams,
+      ], tests: ["TestDevice", "XTunerInput"])
     + module(
       "XTunerGeneration",
       [
@@ -106,9 +109,10 @@ let package = Package(
       ])
     + module("XTunerSynthesis", [])
     + module(
-      "XTunerCommands", [argumentParser],
+      "XTunerCommands", ["XTunerInput", argumentParser],
       tests: [
-        "xtuner-engine", "XTunerTrainer", "XTunerCheckpoint", "XTunerData", "XTunerTokenizers",
+        "xtuner-engine", "XTunerInput", "XTunerTrainer", "XTunerCheckpoint", "XTunerData",
+        "XTunerTokenizers",
         argumentParser,
       ])
 )

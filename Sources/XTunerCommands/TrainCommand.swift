@@ -1,4 +1,5 @@
 package import ArgumentParser
+import XTunerInput
 
 /// `xtuner train`: pre-training and supervised fine-tuning.
 package struct TrainCommand: EngineCommand {
@@ -25,7 +26,8 @@ package struct TrainCommand: EngineCommand {
     help: ArgumentHelp(
       """
       auto goes on from the newest checkpoint of the run directory if there is one, never \
-      refuses a directory that holds a run, a path goes on from that checkpoint.
+      refuses a directory that holds a run, a path goes on from that checkpoint, or from the newest \
+      one of that run directory.
       """,
       valueName: "auto|never|DIR"))
   package var resume = "auto"
@@ -56,7 +58,7 @@ package struct TrainCommand: EngineCommand {
   package var request: EngineRequest { .train(self) }
 
   package func validate() throws {
-    try OptionLimits.check("--nproc", processCount, minimum: 1)
+    try OptionLimits.check("--nproc", processCount, from: 1, .processes)
     guard !resume.isEmpty else {
       throw ValidationError("--resume must be auto, never or a checkpoint folder, is empty")
     }

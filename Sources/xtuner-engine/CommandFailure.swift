@@ -4,6 +4,7 @@ import Torch
 import XTunerCheckpoint
 import XTunerData
 import XTunerGeneration
+import XTunerInput
 import XTunerModels
 import XTunerTokenizers
 import XTunerTrainer
@@ -20,7 +21,8 @@ struct CommandFailure: Error, CustomStringConvertible {
   /// A failure that a command finds itself.
   init(_ exitCode: RunExitCode, _ message: String) {
     self.exitCode = exitCode
-    self.message = message
+    // Names and values out of files may hold anything, and be of any length.
+    self.message = ReadableText.message(message)
   }
 
   /// The failure that an error of any module means.
@@ -43,7 +45,7 @@ struct CommandFailure: Error, CustomStringConvertible {
     case let error as ModelConfigurationError: self.init(.model, error.description)
     case let error as GenerationError: self.init(Self.exitCode(error.code), error.description)
     case let error as CocoaError: self.init(Self.exitCode(error.code), Self.text(error))
-    default: self.init(.failure, "\(error)")
+    default: self.init(.failure, FileErrors.reason(of: error))
     }
   }
 
@@ -88,6 +90,6 @@ struct CommandFailure: Error, CustomStringConvertible {
   }
 
   private static func text(_ error: CocoaError) -> String {
-    "\(error.filePath.map { "\($0): " } ?? "")\(error.localizedDescription)"
+    "\(error.filePath.map { "\($0): " } ?? "")\(FileErrors.reason(of: error))"
   }
 }

@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import XTunerInput
 
 /// The few operations on files that checkpoints need, with errors that name the file.
 enum FileSystem {
@@ -68,7 +69,7 @@ enum FileSystem {
     } catch {
       // Another process may have been quicker; only what is still there is a problem.
       guard lstat(path, &status) == 0 else { return }
-      throw CheckpointError(.inputOutput, path: path, "cannot be removed: \(error)")
+      throw CheckpointError(.inputOutput, path: path, "cannot be removed: \(FileErrors.reason(of: error))")
     }
   }
 

@@ -1,4 +1,5 @@
 import Foundation
+import XTunerInput
 
 #if canImport(Glibc)
 import Glibc
@@ -39,9 +40,19 @@ enum FileFinder {
       return [path]
     }
     guard path.contains(where: { "*?[".contains($0) }) else {
-      throw DataReadError(.noFiles, "no such file or folder", file: path)
+      throw DataReadError(.noFiles, "no such file or folder\(advice(path))", file: path)
     }
     return try dataFiles(matching: path)
+  }
+
+  /// What fetches a data set that was named as it is called on the Hugging Face Hub.
+  private static func advice(_ path: String) -> String {
+    guard let hub = HubName(path, expecting: .dataset) else { return "" }
+    return """
+      ; if that is its name on the Hugging Face Hub, \
+      `\(hub.downloadCommand) --local-dir data/\(hub.name)` fetches it, and data/\(hub.name) is the \
+      path to give
+      """
   }
 
   private static func dataFiles(inFolder folder: String) throws(DataReadError) -> [String] {
@@ -114,7 +125,8 @@ enum FileFinder {
       names = try FileManager.default.contentsOfDirectory(atPath: folder)
     } catch {
       throw DataReadError(
-        .unreadableFile, "the folder cannot be listed: \(error.localizedDescription)", file: folder)
+        .unreadableFile, "the folder cannot be listed: \(FileErrors.reason(of: error))",
+        file: folder)
     }
     let base = folder.hasSuffix("/") ? folder : "\(folder)/"
     let visible = names.filter { !$0.hasPrefix(".") }

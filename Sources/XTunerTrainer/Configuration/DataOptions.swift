@@ -1,3 +1,5 @@
+import XTunerInput
+
 /// The section `data`: sources, packing and what happens to unusable samples.
 public struct DataOptions: Sendable, Equatable {
   /// How the samples of a source are written.
@@ -119,7 +121,7 @@ extension DataOptions: ConfigurationSection {
       computedDefault: "the model family's template",
       "Chat template that renders conversations, such as qwen3."),
     .init(
-      "sequence_length", \.sequenceLength, .integer(atLeast: 2),
+      "sequence_length", \.sequenceLength, .integer(from: 2, .tokens),
       "Tokens of a pack at most."),
     .init(
       "packing", \.packing, .choice(),
@@ -128,10 +130,10 @@ extension DataOptions: ConfigurationSection {
       none gives each its own pack. Attention never crosses samples.
       """),
     .init(
-      "packing_window", \.packingWindow, .integer(atLeast: 1),
+      "packing_window", \.packingWindow, .integer(from: 1, .samples),
       "Samples that best_fit looks ahead for one that fits."),
     .init(
-      "group_steps", \.groupSteps, .integer(atLeast: 1),
+      "group_steps", \.groupSteps, .integer(from: 1, .groupedSteps),
       """
       Steps among which packs are exchanged so that the packs of a step cost alike and no rank \
       waits for a dear one; 1 leaves steps as they come. Which samples are averaged in one update \
@@ -157,7 +159,7 @@ extension DataOptions: ConfigurationSection {
       "shuffle", \.shuffle, .flag,
       "Whether the order of samples changes with the seed and the epoch."),
     .init(
-      "workers", \.workers, .integer(atLeast: 1),
+      "workers", \.workers, .integer(from: 1, .threads),
       "Threads that read and tokenise samples."),
     .init(
       "end_of_document", \.endOfDocument, .optional(.text("token")),
@@ -180,7 +182,7 @@ extension DataOptions.Source: ConfigurationSection {
       "format", \.format, .choice(),
       "How samples are written; auto finds it out from the first records and says why."),
     .init(
-      "weight", \.weight, .number(.positive),
+      "weight", \.weight, .number(.positive, .copies),
       "How often each sample is seen in an epoch: 2 is twice, 0.5 is half of the samples."),
   ]
 }

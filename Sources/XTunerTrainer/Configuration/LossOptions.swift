@@ -1,3 +1,5 @@
+import XTunerInput
+
 /// The section `loss`: what is minimised.
 public struct LossOptions: Sendable, Equatable {
   /// What a label weighs.
@@ -36,16 +38,16 @@ extension LossOptions: ConfigurationSection {
       square gives 1/sqrt(n). The divisor is the sum of weights of the whole step.
       """),
     .init(
-      "chunk_size", \.chunkSize, .integer(atLeast: 1),
+      "chunk_size", \.chunkSize, .integer(from: 1, .chunk),
       "Tokens whose logits exist at the same time; bounds the memory of a large vocabulary."),
     .init(
-      "z_loss", \.zLoss, .number(.nonNegative),
+      "z_loss", \.zLoss, .number(.nonNegative, .lossFactor),
       "Factor of the output z-loss, which keeps logits small; 0 is off."),
     .init(
-      "balance_loss", \.balanceLoss, .number(.nonNegative),
+      "balance_loss", \.balanceLoss, .number(.nonNegative, .lossFactor),
       "MoE: factor of the loss that spreads tokens over experts (alpha); 0 is off."),
     .init(
-      "router_z_loss", \.routerZLoss, .number(.nonNegative),
+      "router_z_loss", \.routerZLoss, .number(.nonNegative, .lossFactor),
       "MoE: factor of the loss that keeps router logits small; 0 is off."),
   ]
 }

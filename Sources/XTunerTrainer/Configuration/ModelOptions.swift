@@ -56,7 +56,11 @@ extension ModelOptions: ConfigurationSection {
   static let fields: [ConfigurationField<Self>] = [
     .init(
       "path", \.path, .optional(.text("path")),
-      "Hugging Face folder: config.json, safetensors and usually the tokenizer."),
+      """
+      Hugging Face folder: config.json, safetensors and usually the tokenizer. Also a run directory, \
+      which means its export, or the name of a model that `hf download` has put into the Hub's cache, \
+      such as Qwen/Qwen3-0.6B.
+      """),
     .init(
       "preset", \.preset, .optional(.text("name")),
       "Published architecture by name, such as qwen3-0.6b or qwen3-30b-a3b; weights are random."),
@@ -72,7 +76,10 @@ extension ModelOptions: ConfigurationSection {
       "Where the weights come from: load reads the safetensors of path, random starts fresh."),
     .init(
       "dtype", \.dtype, .choice(),
-      "Element type of the computation. Master weights and optimizer states are always f32."),
+      """
+      Element type of the computation. Master weights and moments are f32 whatever this is, unless \
+      optimizer.state is bf16.
+      """),
     .init(
       "fp8", \.float8, .choice(),
       """

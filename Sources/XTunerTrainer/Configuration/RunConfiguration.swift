@@ -1,4 +1,5 @@
 import Foundation
+import XTunerInput
 
 /// Everything a training run is asked to do, checked and resolved.
 ///
@@ -73,6 +74,9 @@ public struct RunConfiguration: Sendable, Equatable {
     return configuration
   }
 
+  /// A configuration of every option with comments has 20 kB.
+  private static let sizeLimit = 4 << 20
+
   /// Reads the file as UTF-8.
   private static func text(of file: String) throws(ConfigurationError) -> String {
     func failure(_ reason: String) -> ConfigurationError {
@@ -85,8 +89,16 @@ public struct RunConfiguration: Sendable, Equatable {
     guard !isFolder.boolValue else {
       throw failure("is a folder; give the path of a YAML configuration")
     }
-    guard let data = FileManager.default.contents(atPath: file) else {
+    // Not the whole of it at once: a device has no end.
+    let data: Data
+    do {
+      let reader = try FileHandle(forReadingFrom: URL(fileURLWithPath: file))
+      data = try reader.read(upToCount: sizeLimit + 1) ?? Data()
+    } catch {
       throw failure("cannot be read; check its permissions")
+    }
+    guard data.count <= sizeLimit else {
+      throw failure("has more than \(sizeLimit >> 20) MiB; give a YAML configuration")
     }
     guard let text = String(validating: data, as: UTF8.self) else {
       throw failure("is not UTF-8; save the file in that encoding")
@@ -129,8 +141,8 @@ public struct RunConfiguration: Sendable, Equatable {
     guard case .mapping(let entries) = root.content else { return configuration }
     for entry in entries {
       guard let section = sections.first(where: { $0.name == entry.key }) else {
-        let hint = unknownSectionHint(entry.key)
-        problems.rejectUnknownKey(entry.key, section: "", at: entry.origin, hint)
+        problems.rejectUnknownKey(
+          entry.key, section: "", at: entry.origin, unknownSectionHint(entry.key))
         continue
       }
       problems.note(entry.key, givenAt: entry.origin)

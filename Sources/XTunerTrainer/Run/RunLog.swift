@@ -42,7 +42,11 @@ public final class RunLog: Sendable {
   ) throws(RunDirectoryError) {
     var line = "\(Self.timestamp(now())) \(level.rawValue) \(message)"
     for (name, value) in fields {
-      let isPlain = !value.isEmpty && value.allSatisfy { !$0.isWhitespace && $0 != "\"" }
+      let isPlain =
+        !value.isEmpty
+        && value.unicodeScalars.allSatisfy {
+          !$0.properties.isWhitespace && $0 != "\"" && $0.properties.generalCategory != .control
+        }
       line += " \(name)=\(isPlain ? value : ConfigurationValue.quoted(value))"
     }
     let single = line.replacing("\r", with: "\\r").replacing("\n", with: "\\n")
