@@ -29,6 +29,17 @@ enum Output {
     }
   }
 
+  /// Writes a file, whole or not at all.
+  ///
+  /// - Throws: `CommandFailure` of storage.
+  static func write(_ bytes: [UInt8], to path: String) throws(CommandFailure) {
+    do throws(CheckpointError) {
+      try OutputFile.write(bytes, to: path)
+    } catch {
+      throw CommandFailure(.storage, "--out \(error)")
+    }
+  }
+
   /// Writes a message for people.
   static func note(_ text: String) {
     FileHandle.standardError.write(Data("\(text)\n".utf8))

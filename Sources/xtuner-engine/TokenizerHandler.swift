@@ -1,12 +1,13 @@
 import Foundation
 import XTunerCommands
+import XTunerInput
 import XTunerTokenizers
 import XTunerTrainer
 
 /// `xtuner tokenizer encode`, `decode` and `info`.
 enum TokenizerHandler {
   static func encode(_ command: TokenizerEncodeCommand) throws {
-    let tokenizer = try Tokenizer(path: command.tokenizer)
+    let tokenizer = try Tokenizer(path: try ModelLocation.ofProcess.path(of: command.tokenizer))
     if let text = command.text {
       let ids = tokenizer.encode(text)
       guard command.json else {
@@ -20,9 +21,11 @@ enum TokenizerHandler {
     guard FileManager.default.isReadableFile(atPath: input) else {
       throw CommandFailure(.data, "--input \(input): cannot be read; give a text file")
     }
+    try OutputName.checkFile("--out", out, inputs: [input, command.tokenizer])
     let threads = command.threads ?? ProcessInfo.processInfo.activeProcessorCount
-    let summary = try TokenizerCommands.encodeLines(
-      tokenizer: tokenizer, input: input, output: out, threads: threads)
+    let (text, summary) = try TokenizerCommands.encodedLines(
+      tokenizer: tokenizer, input: input, threads: threads)
+    try Output.write(text, to: out)
     let rate = Double(summary.byteCount) / max(summary.seconds, 1e-9)
     if command.json {
       Output.write([
@@ -40,7 +43,11 @@ enum TokenizerHandler {
   }
 
   static func decode(_ command: TokenizerDecodeCommand) throws {
-    let tokenizer = try Tokenizer(path: command.tokenizer)
+    let tokenizer = try Tokenizer(path: try ModelLocation.ofProcess.path(of: command.tokenizer))
+    if let out = command.out {
+      try OutputName.checkFile(
+        "--out", out, inputs: [command.tokenizer] + (command.input.map { [$0] } ?? []))
+    }
     let lists = try command.input.map(readLists) ?? [command.ids]
     let count = Int32(tokenizer.vocabularySize)
     if let id = lists.joined().first(where: { $0 < 0 || $0 >= count }) {
@@ -53,11 +60,11 @@ enum TokenizerHandler {
     }
     let text = texts.map { "\($0)\n" }.joined()
     guard let out = command.out else { return Output.write(text, terminator: "") }
-    try Data(text.utf8).write(to: URL(fileURLWithPath: out), options: .atomic)
+    try Output.write(Array(text.utf8), to: out)
   }
 
   static func info(_ command: TokenizerInfoCommand) throws {
-    let tokenizer = try Tokenizer(path: command.tokenizer)
+    let tokenizer = try Tokenizer(path: try ModelLocation.ofProcess.path(of: command.tokenizer))
     let special = (0..<Int32(tokenizer.vocabularySize)).filter(tokenizer.isSpecial)
     if command.json {
       let tokens = special.map { id in
@@ -68,7 +75,7 @@ enum TokenizerHandler {
         "sha256": .string(tokenizer.contentHash), "special_tokens": .array(tokens),
       ])
     }
-    let tokens = special.map { "\($0) \(tokenizer.token(of: $0) ?? "")" }
+    let tokens = special.map { "\($0) \(ReadableText.line(tokenizer.token(of: $0) ?? ""))" }
     Output.write(rows: [
       ("vocabulary", "\(tokenizer.vocabularySize) ids"), ("sha256", tokenizer.contentHash),
       ("special", tokens.isEmpty ? "none" : tokens.joined(separator: ", ")),

@@ -127,12 +127,11 @@ import XTunerTokenizers
     let folder = try Fixture.temporaryFolder()
     let bytes = Array("Hello\n\ncaf\u{E9}\r\n".utf8) + [0xFF, 0x0A] + Array("last".utf8)
     try Data(bytes).write(to: URL(fileURLWithPath: folder + "/in"))
-    let summary = try TokenizerCommands.encodeLines(
-      tokenizer: tokenizer, input: folder + "/in", output: folder + "/out", threads: 2)
+    let (text, summary) = try TokenizerCommands.encodedLines(
+      tokenizer: tokenizer, input: folder + "/in", threads: 2)
     #expect(summary.lineCount == 5)
     #expect(summary.byteCount == bytes.count - 4)
-    let written = try String(contentsOfFile: folder + "/out", encoding: .utf8)
-    let rows = try written.split(separator: "\n").map {
+    let rows = try String(decoding: text, as: UTF8.self).split(separator: "\n").map {
       try JSONDecoder().decode([Int32].self, from: Data($0.utf8))
     }
     let expected = ["Hello", "", "caf\u{E9}\r", "\u{FFFD}", "last"].map { tokenizer.encode($0) }

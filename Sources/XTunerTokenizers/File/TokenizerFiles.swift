@@ -1,4 +1,5 @@
 internal import Foundation
+internal import XTunerInput
 
 /// The files that define a tokenizer, as bytes.
 struct TokenizerFiles: Sendable {
@@ -64,19 +65,20 @@ struct TokenizerFiles: Sendable {
     do {
       return Array(try Data(contentsOf: URL(fileURLWithPath: path)))
     } catch {
-      throw TokenizerError(.unreadable, file: path, "cannot be read: \(error)")
+      throw TokenizerError(.unreadable, file: path, "cannot be read: \(FileErrors.reason(of: error))")
     }
   }
 
   /// Writes `bytes` to `path` through a temporary file, so that no half file is ever seen.
   static func write(_ bytes: [UInt8], to path: String) throws(TokenizerError) {
     do {
-      let url = URL(fileURLWithPath: path)
+      // A link is followed: what it points to is replaced.
+      let url = URL(fileURLWithPath: path).resolvingSymlinksInPath()
       try FileManager.default.createDirectory(
         at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
       try Data(bytes).write(to: url, options: .atomic)
     } catch {
-      throw TokenizerError(.unreadable, file: path, "cannot be written: \(error)")
+      throw TokenizerError(.unreadable, file: path, "cannot be written: \(FileErrors.reason(of: error))")
     }
   }
 
