@@ -6,7 +6,7 @@ import XTunerTrainer
 /// `xtuner bench tokenize`.
 enum BenchTokenizeHandler {
   static func run(_ command: BenchTokenizeCommand) throws {
-    let tokenizer = try Tokenizer(path: command.tokenizer)
+    let tokenizer = try Tokenizer(path: try ModelLocation.ofProcess.path(of: command.tokenizer))
     guard let data = FileManager.default.contents(atPath: command.input) else {
       throw CommandFailure(.data, "\(command.input): cannot be read; give a text file")
     }

@@ -17,6 +17,8 @@ struct GenerateHandler {
   /// Generates what the command asks for.
   static func run(_ command: GenerateCommand) throws {
     if let threads = command.threads { Torch.setThreadCount(threads) }
+    var command = command
+    command.model = try ModelLocation.ofProcess.path(of: command.model)
     let handler = try GenerateHandler(command)
     if let prompt = command.prompt {
       try handler.answerOnce(prompt)

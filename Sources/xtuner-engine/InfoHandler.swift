@@ -13,7 +13,7 @@ enum InfoHandler {
     let memory = Int(clamping: ProcessInfo.processInfo.physicalMemory)
     let processor = field("model name", of: "/proc/cpuinfo") ?? "unknown"
     let presets = ModelPreset.all.map(\.name)
-    let formats = DataFormat.allCases.map(\.rawValue)
+    let formats = DataOptions.Format.allCases.map(\.rawValue)
     let cuda = CUDAPlugin(in: Accelerator.programFolder)
     let ascend =
       Accelerator.load(.privateUse) ?? "\(Device.count(of: .privateUse)) NPUs, never tried on one"

@@ -17,7 +17,8 @@ enum TrainHandler {
     let signals = SignalHandlers(request: stopRequest) { Output.note($0) }
     let outcome = try withExtendedLifetime(signals) {
       try TrainingRun(
-        configuration, resume: ResumePolicy(command.resume), stopRequest: stopRequest,
+        configuration, resume: try ResumePolicy(locating: command.resume),
+        stopRequest: stopRequest,
         environment: ranks, tracedSteps: try command.tracedSteps.map { try traceSteps($0) }
       ).run()
     }
@@ -26,7 +27,7 @@ enum TrainHandler {
     } else if command.json {
       report(outcome)
     } else {
-      try summarize(outcome)
+      try summarize(outcome, configuration)
     }
     return outcome.isStopped ? .stopped : .success
   }
@@ -55,7 +56,9 @@ enum TrainHandler {
     ])
   }
 
-  private static func summarize(_ outcome: TrainingOutcome) throws {
+  private static func summarize(
+    _ outcome: TrainingOutcome, _ configuration: RunConfiguration
+  ) throws {
     let layout = outcome.layout
     let losses = try MetricsHistory(path: layout.metrics).training.map(\.loss)
     var rows = [(label: "run directory", value: layout.root)]
@@ -77,14 +80,25 @@ enum TrainHandler {
     if outcome.isStopped {
       Output.write("stopped after step \(outcome.step); the same command goes on from there")
     } else if let export = outcome.exportPath {
-      Output.write("try it: xtuner generate \(export) --prompt \"...\"")
+      // What was trained on conversations answers badly to a bare text.
+      let prompt = configuration.trainsOnConversations ? "--chat" : "--prompt \"...\""
+      Output.write("try it: xtuner generate \(export) \(prompt)")
     }
+  }
+}
+
+extension ModelLocation {
+  /// With the Hub's cache of this process's user.
+  static var ofProcess: ModelLocation {
+    ModelLocation(environment: ProcessInfo.processInfo.environment)
   }
 }
 
 extension ConfigurationArguments {
   /// The configuration, with everything that is wrong with it in one error.
+  ///
+  /// Names of the Hub and run directories are replaced by the folders that they mean here.
   func load() throws(ConfigurationError) -> RunConfiguration {
-    try RunConfiguration.load(file: file, overrides: overrides)
+    try RunConfiguration.load(file: file, overrides: overrides).located(.ofProcess)
   }
 }

@@ -16,26 +16,12 @@ public enum HFWeights {
   public static func load(
     _ folder: HFCheckpointFolder, into model: CausalLanguageModel, units: ModelUnits
   ) throws(CheckpointError) {
+    let blocks = try checked(folder, model.configuration)
     let names = HFTensorNames(model.configuration)
-    let blocks = try Float8Blocks(folder, model.configuration)
-    let mismatch = names.mismatch(
-      with: folder.entries.filter { !blocks.scaleNames.contains($0.name) }
-        .map { ($0.name, $0.shape) })
-    guard mismatch.isEmpty else {
-      throw CheckpointError(
-        .mismatch, path: folder.path,
-        "does not fit config.json: " + mismatch.messages.joined(separator: "; "))
-    }
     let parameters = Dictionary(uniqueKeysWithValues: model.parameters.map { ($0.name, $0) })
     for entry in names.entries {
       guard let parameter = parameters[entry.parameter] else {
         preconditionFailure("HFTensorNames has \(entry.parameter), the model has not")
-      }
-      let type = try folder.file(of: entry.name).entry(entry.name).dataType
-      guard type.tensorDType?.isFloatingPoint == true else {
-        throw CheckpointError(
-          .mismatch, path: folder.path,
-          "tensor \(entry.name) has elements of \(type.rawValue); weights must be floating-point")
       }
       let elements = try blocks.reader(of: entry.name, in: folder)
       let unit = units.unit(of: parameter)
@@ -48,6 +34,39 @@ public enum HFWeights {
       }
     }
     units.publish()
+  }
+
+  /// Compares names, shapes and types of a folder's tensors with those of a model; reads no weights.
+  ///
+  /// - Throws: All differences of names and shapes in one error.
+  public static func check(
+    _ folder: HFCheckpointFolder, _ configuration: ModelConfiguration
+  ) throws(CheckpointError) {
+    _ = try checked(folder, configuration)
+  }
+
+  private static func checked(
+    _ folder: HFCheckpointFolder, _ configuration: ModelConfiguration
+  ) throws(CheckpointError) -> Float8Blocks {
+    let names = HFTensorNames(configuration)
+    let blocks = try Float8Blocks(folder, configuration)
+    let mismatch = names.mismatch(
+      with: folder.entries.filter { !blocks.scaleNames.contains($0.name) }
+        .map { ($0.name, $0.shape) })
+    guard mismatch.isEmpty else {
+      throw CheckpointError(
+        .mismatch, path: folder.path,
+        "does not fit config.json: " + mismatch.messages.joined(separator: "; "))
+    }
+    for entry in names.entries {
+      let type = try folder.file(of: entry.name).entry(entry.name).dataType
+      guard type.tensorDType?.isFloatingPoint == true else {
+        throw CheckpointError(
+          .mismatch, path: folder.path,
+          "tensor \(entry.name) has elements of \(type.rawValue); weights must be floating-point")
+      }
+    }
+    return blocks
   }
 
   /// Copies the own part of a range of a parameter; false where an element of it is not finite.

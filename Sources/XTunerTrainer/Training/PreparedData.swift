@@ -33,19 +33,13 @@ public struct PreparedData {
       throw configuration.error(
         at: "tokenizer.path", "is needed when the model has no folder; give a tokenizer.json")
     }
+    try configuration.checkPresence("tokenizer.path", tokenizerPath)
     let tokenizer = try Tokenizer(path: tokenizerPath)
     let template = try configuration.chatTemplate()
     let packing = PackPlanner(
       mode: PackingMode(data.packing), sequenceLength: data.sequenceLength,
       lookAhead: data.packingWindow)
-    let options = TokenizingOptions(
-      sequenceLength: data.sequenceLength,
-      overlong: data.packing == .split && data.overlong == .split
-        ? .keep : OverlongPolicy(data.overlong),
-      maximumMaskedShare: data.maxMaskedShare,
-      endOfDocumentToken: try Self.endOfDocument(configuration, tokenizer, model: model),
-      modelVocabularySize: model?.vocabularySize, onError: ErrorPolicy(data.onError))
-
+    let options = try Self.tokenizingOptions(configuration, tokenizer, model: model)
     var builder = SourceBuilder(
       store: TokenCacheStore(folder: configuration.cacheFolder), tokenizer: tokenizer,
       template: template, options: options, threadCount: data.workers)
@@ -64,6 +58,16 @@ public struct PreparedData {
       } else {
         training.append(opened)
       }
+    }
+    if let share = data.validationSplit, evaluation.allSatisfy({ $0.samples.count == 0 }) {
+      // Too few for their share: no reason not to train on them.
+      let count = training.reduce(0) { $0 + $1.samples.count }
+      builder.notes.append(
+        """
+        data.validation_split \(share) holds out none of \(count) samples: nothing \
+        is evaluated; give more data, a larger share or data.evaluation
+        """)
+      evaluation = []
     }
     for source in data.evaluation {
       evaluation.append(try builder.open(source, progress: progress).source)
@@ -107,6 +111,20 @@ public struct PreparedData {
       sources: evaluation, packing: packing, packLimit: configuration.evaluation.maxPacks)
   }
 
+  /// How records become samples.
+  static func tokenizingOptions(
+    _ configuration: RunConfiguration, _ tokenizer: Tokenizer, model: ModelConfiguration?
+  ) throws -> TokenizingOptions {
+    let data = configuration.data
+    return TokenizingOptions(
+      sequenceLength: data.sequenceLength,
+      overlong: data.packing == .split && data.overlong == .split
+        ? .keep : OverlongPolicy(data.overlong),
+      maximumMaskedShare: data.maxMaskedShare,
+      endOfDocumentToken: try endOfDocument(configuration, tokenizer, model: model),
+      modelVocabularySize: model?.vocabularySize, onError: ErrorPolicy(data.onError))
+  }
+
   private static func endOfDocument(
     _ configuration: RunConfiguration, _ tokenizer: Tokenizer, model: ModelConfiguration?
   ) throws -> Int32? {
@@ -136,8 +154,7 @@ private struct SourceBuilder {
     _ source: DataOptions.Source, progress: (String) -> Void
   ) throws -> (source: DataSource, counts: TokenizingCounts) {
     let name = source.name ?? source.path
-    let records = RecordSource(
-      paths: [source.path], name: name, format: DataFormat(source.format))
+    let records = RecordSource(source)
     var lastReport = ContinuousClock.now
     let result = try store.openOrBuild(
       source: records, tokenizer: tokenizer, template: template, options: options,

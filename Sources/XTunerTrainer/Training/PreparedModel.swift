@@ -78,6 +78,7 @@ extension RunConfiguration {
       base = try ModelConfiguration(
         parsing: Array(architecture.json().utf8), file: "model.architecture")
     } else if let path = model.path {
+      try checkPresence("model.path", path)
       base = try ModelConfiguration(path: path)
     } else {
       throw error(at: "model", "needs one of path, preset and architecture")

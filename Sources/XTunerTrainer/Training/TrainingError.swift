@@ -1,3 +1,6 @@
+import Foundation
+import XTunerCheckpoint
+
 /// A run that cannot go on, with the exit code that says why.
 public struct TrainingError: Error, Sendable, CustomStringConvertible {
   /// How the process ends.
@@ -28,6 +31,21 @@ public enum ResumePolicy: Sendable, Equatable {
     case "never": self = .never
     default: self = .checkpoint(text)
     }
+  }
+
+  /// Reads the value of `--resume`, of which a run directory means its newest checkpoint.
+  ///
+  /// - Throws: ``TrainingError`` for a run directory without a complete checkpoint.
+  public init(locating text: String) throws {
+    self.init(text)
+    guard case .checkpoint(let path) = self else { return }
+    let run = RunLayout(root: path)
+    guard FileManager.default.fileExists(atPath: run.configuration) else { return }
+    guard let newest = try RunCheckpointStore(folder: run.checkpoints).latestComplete() else {
+      throw TrainingError(
+        .model, "--resume \(path): the run has no complete checkpoint to go on from")
+    }
+    self = .checkpoint(newest.path)
   }
 }
 

@@ -1,0 +1,200 @@
+import Foundation
+import XTunerCheckpoint
+import XTunerData
+import XTunerModels
+import XTunerParallel
+import XTunerTokenizers
+
+/// A dry run: everything that a configuration names is opened and compared, and nothing is written.
+///
+/// No weights are read, and of the data the first records; a record that is broken further on is
+/// found when the data is tokenised.
+public struct ConfigurationCheck {
+  /// Records of a source that are read, rendered and tokenised.
+  public static let recordLimit = 200
+
+  /// Everything that is wrong, each with the place of its option.
+  public private(set) var problems: [ConfigurationError.Problem] = []
+  /// What was found, a label and a sentence each.
+  public private(set) var findings: [(label: String, value: String)] = []
+  private let configuration: RunConfiguration
+
+  /// Checks a configuration that has been loaded, and so has no problems of its own.
+  public init(_ configuration: RunConfiguration) {
+    self.configuration = configuration
+    let model = checkModel()
+    if let model { checkLayout(model) }
+    let tokenizer = checkTokenizer(model)
+    let template = attempt("data.template") { try configuration.chatTemplate() }
+    if let tokenizer, let template { checkData(tokenizer, template, model) }
+    attempt("run.device") { _ = try configuration.device(localRank: 0) }
+    checkRunDirectory()
+  }
+
+  // MARK: - Parts
+
+  private mutating func checkModel() -> ModelConfiguration? {
+    let configuration = configuration
+    let options = configuration.model
+    if let path = options.path, !isPresent("model.path", path) { return nil }
+    let key = options.path != nil ? "path" : options.preset != nil ? "preset" : "architecture"
+    guard let model = attempt("model.\(key)", { try configuration.modelConfiguration() }) else {
+      return nil
+    }
+    var text = "\(NumberFormat.si(Double(model.parameterCount))) parameters"
+    if options.weights == .load, let path = options.path {
+      attempt("model.path") {
+        let folder = try HFCheckpointFolder(path: path)
+        try HFWeights.check(folder, model)
+        text += ", \(folder.entries.count) tensors in \(Self.count(folder.files.count, "file"))"
+      }
+    } else {
+      text += ", from random weights"
+    }
+    findings.append(("model", text))
+    return model
+  }
+
+  /// The smallest number of processes that the degrees allow must suit the model.
+  private mutating func checkLayout(_ model: ModelConfiguration) {
+    let configuration = configuration
+    let parallel = configuration.parallel
+    let experts = parallel.expert.multipliedReportingOverflow(by: parallel.expertTensor)
+    guard !experts.overflow, experts.partialValue <= 1 << 20 else { return }
+    let copy = (1...parallel.sequence).lazy.map { experts.partialValue * $0 }
+      .first { $0.isMultiple(of: parallel.sequence) }
+    guard let copy, copy <= 1 << 20, parallel.replicate <= 1 << 20 else { return }
+    attempt("parallel") {
+      _ = try configuration.parallelLayout(worldSize: parallel.replicate * copy, model: model)
+    }
+  }
+
+  private mutating func checkTokenizer(_ model: ModelConfiguration?) -> Tokenizer? {
+    guard let path = configuration.tokenizer.path, isPresent("tokenizer.path", path),
+      let tokenizer = attempt("tokenizer.path", { try Tokenizer(path: path) })
+    else { return nil }
+    findings.append(("tokenizer", "\(tokenizer.vocabularySize) ids"))
+    if let model {
+      attempt("tokenizer.path") { try TrainingRun.checkVocabulary(tokenizer, model) }
+    }
+    return tokenizer
+  }
+
+  private mutating func checkData(
+    _ tokenizer: Tokenizer, _ template: ChatTemplate, _ model: ModelConfiguration?
+  ) {
+    let configuration = configuration
+    guard
+      let options = attempt(
+        "data.end_of_document",
+        { try PreparedData.tokenizingOptions(configuration, tokenizer, model: model) })
+    else { return }
+    let samples = SampleTokenizer(options: options, tokenizer: tokenizer, template: template)
+    for (key, sources) in [
+      ("data.train", configuration.data.train), ("data.evaluation", configuration.data.evaluation),
+    ] {
+      for (index, source) in sources.enumerated() {
+        let found = attempt("\(key)[\(index)].path") { try Self.found(in: source, samples) }
+        if let found { findings.append((key, found)) }
+      }
+    }
+  }
+
+  /// Reads the first records of a source and tokenises them.
+  private static func found(
+    in source: DataOptions.Source, _ samples: SampleTokenizer
+  ) throws -> String {
+    let reader = try RecordReader(source: RecordSource(source), onError: samples.options.onError)
+    var count = 0
+    var isAtEnd = false
+    while count < recordLimit {
+      guard let record = try reader.next() else {
+        isAtEnd = true
+        break
+      }
+      _ = try samples.tokenize(record)
+      count += 1
+    }
+    let read = isAtEnd ? self.count(count, "record") : "the first \(count) records"
+    return """
+      \(source.name ?? source.path): \(Self.count(reader.files.count, "file")), \(read) of format \
+      \(reader.format.rawValue)
+      """
+  }
+
+  /// The nearest folder that is there must allow files in it.
+  private mutating func checkRunDirectory() {
+    guard let directory = configuration.run.directory else { return }
+    let manager = FileManager.default
+    var folder = URL(fileURLWithPath: directory).standardizedFileURL
+    while !manager.fileExists(atPath: folder.path), folder.path != "/" {
+      folder.deleteLastPathComponent()
+    }
+    var isFolder: ObjCBool = false
+    _ = manager.fileExists(atPath: folder.path, isDirectory: &isFolder)
+    if !isFolder.boolValue {
+      add("run.directory", "must be a folder, but \(folder.path) is a file")
+    } else if access(folder.path, W_OK) != 0 {
+      add("run.directory", "nothing can be written in \(folder.path), as its permissions are")
+    }
+  }
+
+  // MARK: - Problems
+
+  private mutating func isPresent(_ keyPath: String, _ path: String) -> Bool {
+    do throws(TrainingError) {
+      if try ModelLocation.existing(path) != nil { return true }
+      add(keyPath, ModelLocation.absence(of: path).description)
+    } catch {
+      add(keyPath, error.description)
+    }
+    return false
+  }
+
+  /// The result of a part, or nil and a problem of the option that it is about.
+  @discardableResult
+  private mutating func attempt<Result>(
+    _ keyPath: String, _ body: () throws -> Result
+  ) -> Result? {
+    do {
+      return try body()
+    } catch let error as ConfigurationError {
+      for problem in error.problems where !problems.contains(problem) { problems.append(problem) }
+    } catch {
+      add(keyPath, "\(error)")
+    }
+    return nil
+  }
+
+  private mutating func add(_ keyPath: String, _ reason: String) {
+    let problem = configuration.problem(at: keyPath, reason)
+    // A tokenizer beside the model is missing with it: once is enough.
+    guard !problems.contains(where: { $0.location == problem.location && $0.reason == reason })
+    else { return }
+    problems.append(problem)
+  }
+
+  private static func count(_ count: Int, _ noun: String) -> String {
+    "\(count) \(noun)\(count == 1 ? "" : "s")"
+  }
+}
+
+extension RecordSource {
+  /// The records of an option's source.
+  init(_ source: DataOptions.Source) {
+    self.init(
+      paths: [source.path], name: source.name ?? source.path, format: DataFormat(source.format))
+  }
+}
+
+extension RunConfiguration {
+  /// Whether any source to train on has conversations, as its first records say.
+  public var trainsOnConversations: Bool {
+    data.train.contains { source in
+      guard let reader = try? RecordReader(source: RecordSource(source), onError: .skip) else {
+        return false
+      }
+      return reader.format != .text
+    }
+  }
+}
