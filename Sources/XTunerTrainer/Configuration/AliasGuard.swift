@@ -28,9 +28,11 @@ struct AliasGuard {
   func check() throws {
     guard text.contains("*") || text.contains("&") else { return }
     let marked = text.replacing("*", with: String(Self.marker))
-    guard let root = try Parser(yaml: marked).singleRoot() else { return }
+    let parser = try Parser(yaml: marked)
+    guard let root = try parser.singleRoot() else { return }
     var copy = self
-    _ = try copy.size(of: root)
+    // Nodes refer to their anchors weakly; the parser owns them.
+    _ = try withExtendedLifetime(parser) { try copy.size(of: root) }
   }
 
   private mutating func size(of node: Node) throws(ConfigurationParser.Failure) -> Int {

@@ -26,7 +26,7 @@ public struct ConfigurationCheck {
     if let model { checkLayout(model) }
     let tokenizer = checkTokenizer(model)
     let template = attempt("data.template") { try configuration.chatTemplate() }
-    if let tokenizer, let template { checkData(tokenizer, template, model) }
+    checkData(tokenizer, template, model)
     attempt("run.device") { _ = try configuration.device(localRank: 0) }
     checkRunDirectory()
   }
@@ -70,7 +70,10 @@ public struct ConfigurationCheck {
   }
 
   private mutating func checkTokenizer(_ model: ModelConfiguration?) -> Tokenizer? {
-    guard let path = configuration.tokenizer.path, isPresent("tokenizer.path", path),
+    // A tokenizer beside a model that is not there is missing with it: that is said already.
+    guard let path = configuration.tokenizer.path,
+      !problems.contains(where: { $0.keyPath == "model.path" && path == configuration.model.path }),
+      isPresent("tokenizer.path", path),
       let tokenizer = attempt("tokenizer.path", { try Tokenizer(path: path) })
     else { return nil }
     findings.append(("tokenizer", "\(tokenizer.vocabularySize) ids"))
@@ -81,30 +84,37 @@ public struct ConfigurationCheck {
   }
 
   private mutating func checkData(
-    _ tokenizer: Tokenizer, _ template: ChatTemplate, _ model: ModelConfiguration?
+    _ tokenizer: Tokenizer?, _ template: ChatTemplate?, _ model: ModelConfiguration?
   ) {
     let configuration = configuration
-    guard
-      let options = attempt(
-        "data.end_of_document",
-        { try PreparedData.tokenizingOptions(configuration, tokenizer, model: model) })
-    else { return }
-    let samples = SampleTokenizer(options: options, tokenizer: tokenizer, template: template)
+    // Without a tokenizer or template records are read all the same.
+    var samples: SampleTokenizer?
+    if let tokenizer, let template {
+      let options = attempt("data.end_of_document") {
+        try PreparedData.tokenizingOptions(configuration, tokenizer, model: model)
+      }
+      samples = options.map {
+        SampleTokenizer(options: $0, tokenizer: tokenizer, template: template)
+      }
+    }
+    let policy = ErrorPolicy(configuration.data.onError)
     for (key, sources) in [
       ("data.train", configuration.data.train), ("data.evaluation", configuration.data.evaluation),
     ] {
       for (index, source) in sources.enumerated() {
-        let found = attempt("\(key)[\(index)].path") { try Self.found(in: source, samples) }
+        let found = attempt("\(key)[\(index)].path") {
+          try Self.found(in: source, samples, onError: policy)
+        }
         if let found { findings.append((key, found)) }
       }
     }
   }
 
-  /// Reads the first records of a source and tokenises them.
+  /// Reads the first records of a source, and tokenises them where that is possible.
   private static func found(
-    in source: DataOptions.Source, _ samples: SampleTokenizer
+    in source: DataOptions.Source, _ samples: SampleTokenizer?, onError policy: ErrorPolicy
   ) throws -> String {
-    let reader = try RecordReader(source: RecordSource(source), onError: samples.options.onError)
+    let reader = try RecordReader(source: RecordSource(source), onError: policy)
     var count = 0
     var isAtEnd = false
     while count < recordLimit {
@@ -112,7 +122,7 @@ public struct ConfigurationCheck {
         isAtEnd = true
         break
       }
-      _ = try samples.tokenize(record)
+      _ = try samples?.tokenize(record)
       count += 1
     }
     let read = isAtEnd ? self.count(count, "record") : "the first \(count) records"
@@ -168,10 +178,7 @@ public struct ConfigurationCheck {
 
   private mutating func add(_ keyPath: String, _ reason: String) {
     let problem = configuration.problem(at: keyPath, reason)
-    // A tokenizer beside the model is missing with it: once is enough.
-    guard !problems.contains(where: { $0.location == problem.location && $0.reason == reason })
-    else { return }
-    problems.append(problem)
+    if !problems.contains(problem) { problems.append(problem) }
   }
 
   private static func count(_ count: Int, _ noun: String) -> String {
