@@ -70,6 +70,13 @@ let package = Package(
     .target(
       name: "TestDevice", dependencies: ["CTorch"], path: "Tests/TestDevice",
       cxxSettings: torchFlags),
+    // Feeds mutated files to the readers, see scripts/mutations.sh.
+    .executableTarget(
+      name: "Mutations",
+      dependencies: [
+        "XTunerTrainer", "XTunerCheckpoint", "XTunerModels", "XTunerData", "XTunerTokenizers",
+        "CZlib", "CZstd",
+      ], path: "Tests/Mutations", swiftSettings: swiftSettings),
     .executableTarget(
       name: "xtuner", dependencies: ["XTunerCommands", argumentParser],
       swiftSettings: swiftSettings),

@@ -39,6 +39,11 @@ enum FileFinder {
       return [path]
     }
     guard path.contains(where: { "*?[".contains($0) }) else {
+      var status = stat()
+      if lstat(path, &status) == 0 {
+        throw DataReadError(
+          .unreadableFile, "is a link that points nowhere; mend or remove it", file: path)
+      }
       throw DataReadError(.noFiles, "no such file or folder", file: path)
     }
     return try dataFiles(matching: path)
@@ -98,36 +103,78 @@ enum FileFinder {
   /// All files below a folder in order of their names' bytes, hidden ones left out.
   private static func allFiles(inFolder folder: String) throws(DataReadError) -> [String] {
     var files: [String] = []
-    var visited: Set<String> = []
-    try collect(folder, into: &files, visited: &visited)
+    try collect(folder, into: &files, above: [])
     return files
   }
 
+  /// Appends the files below `folder`, which lies below the folders `above`.
   private static func collect(
-    _ folder: String, into files: inout [String], visited: inout Set<String>
+    _ folder: String, into files: inout [String], above: [FileIdentity]
   ) throws(DataReadError) {
-    // A link that leads back up must not be followed forever.
-    let real = URL(fileURLWithPath: folder).resolvingSymlinksInPath().path
-    guard visited.insert(real).inserted else { return }
-    let names: [String]
-    do {
-      names = try FileManager.default.contentsOfDirectory(atPath: folder)
-    } catch {
-      throw DataReadError(
-        .unreadableFile, "the folder cannot be listed: \(error.localizedDescription)", file: folder)
-    }
+    let identity = try FileIdentity(path: folder)
+    // A link that leads back up must not be followed forever: its files are read where they lie. A
+    // folder that two links name is read twice, as two copies of it would be.
+    guard !above.contains(identity) else { return }
     let base = folder.hasSuffix("/") ? folder : "\(folder)/"
-    let visible = names.filter { !$0.hasPrefix(".") }
-    for name in visible.sorted(by: { $0.utf8.lexicographicallyPrecedes($1.utf8) }) {
+    for name in try visibleNames(inFolder: folder) {
       let path = "\(base)\(name)"
-      var isFolder: ObjCBool = false
-      guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else { continue }
-      if isFolder.boolValue {
-        try collect(path, into: &files, visited: &visited)
+      if try FileIdentity(path: path).isFolder {
+        try collect(path, into: &files, above: above + [identity])
       } else {
         files.append(path)
       }
     }
+  }
+
+  /// The names in a folder in the order of their bytes, without those that begin with a full stop.
+  private static func visibleNames(inFolder folder: String) throws(DataReadError) -> [String] {
+    guard let stream = opendir(folder) else {
+      throw DataReadError(
+        .unreadableFile, "the folder cannot be listed: \(String(cString: strerror(errno)))",
+        file: folder)
+    }
+    defer { closedir(stream) }
+    var names: [[UInt8]] = []
+    while let entry = readdir(stream) {
+      let name = withUnsafeBytes(of: &entry.pointee.d_name) { Array($0.prefix { $0 != 0 }) }
+      if name.first != UInt8(ascii: ".") { names.append(name) }
+    }
+    names.sort { $0.lexicographicallyPrecedes($1) }
+    var texts: [String] = []
+    for name in names {
+      guard let text = String(validating: name, as: UTF8.self) else {
+        throw DataReadError(
+          .unreadableFile,
+          "the name \(String(decoding: name, as: UTF8.self)) in it is not valid UTF-8; rename it",
+          file: folder)
+      }
+      texts.append(text)
+    }
+    return texts
+  }
+}
+
+/// What a path leads to, whatever its name; two paths to one file have the same.
+private struct FileIdentity: Equatable {
+  private let device: UInt64
+  private let number: UInt64
+  let isFolder: Bool
+
+  /// Follows links; one that points nowhere is an error, since data would be missing without a word.
+  init(path: String) throws(DataReadError) {
+    var status = stat()
+    guard stat(path, &status) == 0 else {
+      let failure = errno
+      guard failure == ENOENT || failure == ELOOP else {
+        throw DataReadError(
+          .unreadableFile, "cannot be read: \(String(cString: strerror(failure)))", file: path)
+      }
+      throw DataReadError(
+        .unreadableFile, "is a link that points nowhere; mend or remove it", file: path)
+    }
+    device = UInt64(status.st_dev)
+    number = UInt64(status.st_ino)
+    isFolder = status.st_mode & S_IFMT == S_IFDIR
   }
 }
 

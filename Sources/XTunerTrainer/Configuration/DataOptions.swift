@@ -86,6 +86,8 @@ public struct DataOptions: Sendable, Equatable {
   public var onError = ErrorPolicy.stop
   /// What happens to a sample longer than the sequence.
   public var overlong = Overlong.truncate
+  /// Bytes of a record at most.
+  public var maxRecordBytes = 1 << 28
   /// Largest share of samples without any label.
   public var maxMaskedShare = 0.5
   /// Where tokenised samples are kept; `nil` only before resolution.
@@ -145,6 +147,12 @@ extension DataOptions: ConfigurationSection {
       """
       What happens to a sample longer than sequence_length: truncate keeps its beginning, drop \
       leaves it out, error stops the run, split makes several samples of it.
+      """),
+    .init(
+      "max_record_bytes", \.maxRecordBytes, .integer(atLeast: 4096),
+      """
+      Bytes of one record at most, and of the window that a zstd file asks for: no small compressed \
+      file can fill the memory. Text files that are not compressed are as large as they are.
       """),
     .init(
       "max_masked_share", \.maxMaskedShare, .number(.share),

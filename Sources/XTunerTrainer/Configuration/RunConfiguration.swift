@@ -88,7 +88,9 @@ public struct RunConfiguration: Sendable, Equatable {
     guard let data = FileManager.default.contents(atPath: file) else {
       throw failure("cannot be read; check its permissions")
     }
-    guard let text = String(validating: data, as: UTF8.self) else {
+    // Editors on Windows begin a file with a byte order mark, which the parser takes for text.
+    let hasMark = data.starts(with: [0xEF, 0xBB, 0xBF])
+    guard let text = String(validating: data.dropFirst(hasMark ? 3 : 0), as: UTF8.self) else {
       throw failure("is not UTF-8; save the file in that encoding")
     }
     return text

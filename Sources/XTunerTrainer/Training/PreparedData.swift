@@ -48,7 +48,8 @@ public struct PreparedData {
 
     var builder = SourceBuilder(
       store: TokenCacheStore(folder: configuration.cacheFolder), tokenizer: tokenizer,
-      template: template, options: options, threadCount: data.workers)
+      template: template, options: options, threadCount: data.workers,
+      maximumRecordSize: data.maxRecordBytes)
     var training: [DataSource] = []
     var evaluation: [DataSource] = []
     var counts: [TokenizingCounts] = []
@@ -130,6 +131,7 @@ private struct SourceBuilder {
   let template: ChatTemplate?
   let options: TokenizingOptions
   let threadCount: Int
+  let maximumRecordSize: Int
   var notes: [String] = []
 
   mutating func open(
@@ -137,7 +139,8 @@ private struct SourceBuilder {
   ) throws -> (source: DataSource, counts: TokenizingCounts) {
     let name = source.name ?? source.path
     let records = RecordSource(
-      paths: [source.path], name: name, format: DataFormat(source.format))
+      paths: [source.path], name: name, format: DataFormat(source.format),
+      maximumRecordSize: maximumRecordSize)
     var lastReport = ContinuousClock.now
     let result = try store.openOrBuild(
       source: records, tokenizer: tokenizer, template: template, options: options,

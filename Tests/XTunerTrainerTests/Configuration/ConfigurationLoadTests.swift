@@ -47,6 +47,13 @@ func problems(
     #expect(configuration.checkpoint.keep == 3)
   }
 
+  @Test func aByteOrderMarkIsNoText() throws {
+    let file = FileManager.default.temporaryDirectory.appending(path: "\(UUID().uuidString).yaml")
+    defer { try? FileManager.default.removeItem(at: file) }
+    try Data([0xEF, 0xBB, 0xBF] + minimalYAML.utf8).write(to: file)
+    #expect(try RunConfiguration.load(file: file.path).training.steps == 7)
+  }
+
   @Test func readsEveryKindOfValue() throws {
     let configuration = try load(
       """
