@@ -70,45 +70,78 @@ let package = Package(
     .target(
       name: "TestDevice", dependencies: ["CTorch"], path: "Tests/TestDevice",
       cxxSettings: torchFlags),
+    // Ranks that are threads of one process, for tests and tables.
+    .target(
+      name: "RankThreads",
+      dependencies: ["Torch", "XTunerModels", "XTunerParallel", "XTunerTrainer"],
+      path: "Tests/RankThreads", swiftSettings: swiftSettings),
+    // What docs/balance.md compares, on a small scale in tests.
+    .target(
+      name: "BalanceTrials", dependencies: ["XTunerData"], path: "benchmarks/balance",
+      swiftSettings: swiftSettings),
+    // Prints tables of the documentation: benchmarks/README.md.
     .executableTarget(
-      name: "xtuner", dependencies: ["XTunerCommands", argumentParser],
+      name: "xtuner-tables",
+      dependencies: [
+        "BalanceTrials", "RankThreads", "XTunerData", "XTunerParallel", "XTunerTrainer",
+      ],
+      path: "benchmarks/tables", swiftSettings: swiftSettings),
+    // Feeds mutated files to the readers, see scripts/mutations.sh.
+    .executableTarget(
+      name: "Mutations",
+      dependencies: [
+        "XTunerTrainer", "XTunerCheckpoint", "XTunerModels", "XTunerData", "XTunerTokenizers",
+        "XTunerInput", "CZlib", "CZstd",
+      ], path: "Tests/Mutations", swiftSettings: swiftSettings),
+    .executableTarget(
+      name: "xtuner", dependencies: ["XTunerCommands", "XTunerSystem", argumentParser],
       swiftSettings: swiftSettings),
     .executableTarget(
       name: "xtuner-engine",
       dependencies: [
         "XTunerCommands", "XTunerTrainer", "XTunerGeneration", "XTunerCheckpoint", "XTunerModels",
         "XTunerData", "XTunerTokenizers", "XTunerNN", "XTunerParallel", "XTunerSynthesis", "Torch",
-        argumentParser,
+        "XTunerSystem", "XTunerText", "XTunerInput", argumentParser,
       ],
       swiftSettings: swiftSettings),
   ]
-    + module("Torch", ["CTorch"], tests: ["CTorch", "TestDevice"])
-    + module("XTunerTokenizers", ["CPCRE2", crypto], fixtures: true)
+    + module("XTunerSystem", [])
+    + module("XTunerText", [])
+    + module("XTunerInput", [])
+    + module("Torch", ["CTorch", "XTunerSystem"], tests: ["CTorch", "TestDevice"])
     + module(
-      "XTunerData", ["XTunerTokenizers", "CZlib", "CZstd", crypto],
-      tests: ["CZlib", "CZstd"])
+      "XTunerTokenizers", ["XTunerText", "XTunerSystem", "CPCRE2", crypto], fixtures: true)
+    + module(
+      "XTunerData",
+      ["XTunerText", "XTunerSystem", "XTunerInput", "XTunerTokenizers", "CZlib", "CZstd", crypto],
+      tests: ["BalanceTrials", "CZlib", "CZstd"])
     + module("XTunerNN", ["Torch"])
-    + module("XTunerParallel", ["Torch", "XTunerNN"])
+    + module("XTunerParallel", ["XTunerSystem", "Torch", "XTunerNN"])
     + module("XTunerMoE", ["Torch", "XTunerNN"])
-    + module("XTunerModels", ["Torch", "XTunerNN", "XTunerParallel", "XTunerMoE"])
-    + module("XTunerCheckpoint", ["Torch", "XTunerNN", "XTunerParallel", "XTunerModels", crypto])
+    + module("XTunerModels", ["XTunerText", "Torch", "XTunerNN", "XTunerParallel", "XTunerMoE"])
+    + module(
+      "XTunerCheckpoint",
+      [
+        "XTunerText", "XTunerSystem", "Torch", "XTunerNN", "XTunerParallel", "XTunerModels", crypto,
+      ])
     + module(
       "XTunerTrainer",
       [
-        "Torch", "XTunerTokenizers", "XTunerData", "XTunerNN", "XTunerParallel", "XTunerMoE",
-        "XTunerModels", "XTunerCheckpoint", crypto, yams,
-      ], tests: ["TestDevice"])
+        "XTunerText", "XTunerSystem", "XTunerInput", "Torch", "XTunerTokenizers", "XTunerData",
+        "XTunerNN", "XTunerParallel", "XTunerMoE", "XTunerModels", "XTunerCheckpoint", crypto, yams,
+      ], tests: ["RankThreads", "TestDevice", "XTunerInput"])
     + module(
       "XTunerGeneration",
       [
-        "Torch", "XTunerTokenizers", "XTunerNN", "XTunerParallel", "XTunerModels",
+        "XTunerText", "Torch", "XTunerTokenizers", "XTunerNN", "XTunerParallel", "XTunerModels",
         "XTunerCheckpoint", "XTunerTrainer",
       ])
-    + module("XTunerSynthesis", [])
+    + module("XTunerSynthesis", ["XTunerText"])
     + module(
-      "XTunerCommands", [argumentParser],
+      "XTunerCommands", ["XTunerInput", argumentParser],
       tests: [
-        "xtuner-engine", "XTunerTrainer", "XTunerCheckpoint", "XTunerData", "XTunerTokenizers",
+        "xtuner-engine", "XTunerInput", "XTunerTrainer", "XTunerCheckpoint", "XTunerData",
+        "XTunerTokenizers",
         argumentParser,
       ])
 )

@@ -37,7 +37,7 @@ strict_build() {
 
 begin=$SECONDS
 step "Swift format" "run make format, and mend by hand what it leaves" \
-  swift format lint --strict --parallel --recursive Sources Tests Package.swift
+  swift format lint --strict --parallel --recursive Sources Tests benchmarks Package.swift
 step "C++ format" "run make format" cpp_format
 step "soundness" "each line above names the rule" scripts/soundness.sh
 step "links" "mend the links above" python3 scripts/check_links.py
@@ -48,5 +48,7 @@ step "configuration reference" "run make docs" \
   env XTUNER=.build-check/release/xtuner scripts/docs.sh --check
 step "CUDA plug-in" "mend the errors above" scripts/cuda.sh --check
 step "tests" "mend the failing tests above" scripts/test.sh "${strict[@]}"
+step "mutations" "repeat the case that is named; scripts/mutations.sh says how" \
+  scripts/mutations.sh --build "${strict[@]}"
 step "kernels" "mend the kernel; CONTRIBUTING.md says how to repeat a part" scripts/kernels.sh all "${strict[@]}"
 echo "all checks passed in $((SECONDS - begin)) s"

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-swift format --in-place --recursive Sources Tests Package.swift
+swift format --in-place --recursive Sources Tests benchmarks Package.swift
 find Sources/CTorch Sources/XTunerCUDA Plugins Tests/Sanitized Tests/TestDevice Tests/EmulatedCUDA \
   Tests/GPUCheck \
   \( -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' \) \

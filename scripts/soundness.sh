@@ -33,11 +33,41 @@ swift_lines '(^|[^A-Za-z0-9_])(try!|as!)' Sources \
 swift_lines '(^|[^A-Za-z0-9_.])assert(ionFailure)?\(' Sources \
   | report 'use precondition: what is worth checking is worth checking in release' || true
 
+# ---- Text from outside is compared by its bytes, which String does not do: ExactText is the key.
+{
+  swift_lines '\[String *:|Set<String>|Dictionary<String' Sources
+  swift_lines '(^|[^A-Za-z0-9_.])(Set|Dictionary)\(.*(name|path|file|key|content|parameter)' Sources \
+    | grep -vE 'ExactText|\.init\)|indices'
+} | grep -vE 'environment: \[String: String\]' | while IFS=: read -r file line text; do
+  above=$(sed -n "$((line - 1))p" "$file")
+  if [[ $text$above != *"// own names"* ]]; then echo "$file:$line:$text"; fi
+done | report 'text from outside needs ExactText for a key; say "// own names" where all are ours' || true
+
+swift_lines 'FileHandle\.standard(Output|Error)' Sources \
+  | report 'traps where the stream is gone; write with StandardStream' || true
+swift_lines '0o(644|755)' Sources \
+  | report 'the umask decides: files are made with 0o666, folders with 0o777' || true
+
 # ---- Unchecked promises to the compiler say why, on their line or the one above.
 swift_lines '@unchecked Sendable|nonisolated\(unsafe\)' Sources | while IFS=: read -r file line text; do
   above=$(sed -n "$((line - 1))p" "$file")
   if [[ $text != *//* && $above != *//* ]]; then echo "$file:$line:$text"; fi
 done | report 'needs a comment that names the lock or the reason' || true
+
+# ---- A handle keeps nothing alive: whoever gives one to C keeps its owner, or a temporary is freed before the call.
+find Sources/Torch -name '*.swift' | xargs awk '
+  FNR == 1 { held = called = 0 }
+  /^ ? ? ? ?((public|package|private|fileprivate|static|final|mutating) )*(func|var|init|subscript|deinit)[ (?<]/ {
+    held = 0
+  }
+  /withExtendedLifetime|withHandle/ { held = 1 }
+  {
+    line = called ? "ct_call(" $0 : $0
+    called = line ~ /ct_[a-z0-9_]+\($/
+    if (!held && line ~ /ct_[a-z0-9_]+\( *(handle|raw|[a-zA-Z.]+\.handle)[,)]/ &&
+        line !~ /ct_([a-z_]*_free|profile_|device_|stream_)/) print FILENAME ":" FNR ":" $0
+  }' \
+  | report 'a handle is given to C outside withExtendedLifetime or withHandle of its owner' || true
 
 # ---- Files
 find Sources Tests scripts -name '*.swift' -o -name '*.h' -o -name '*.cpp' | grep -viE '/generated/|ctorch_ops\.h' \

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Reference values from Hugging Face tokenizers (0.23.3) and tiktoken (0.14.0).
+"""Reference values from Hugging Face tokenizers (0.23.3), transformers (5.23.0) and tiktoken (0.14.0).
 
 tokenizers_reference.py fixtures DIR             tiny tokenizers with expected ids, for the tests
 tokenizers_reference.py text OUT [--megabytes N] a large mixed text made from this machine's files
@@ -135,6 +135,8 @@ def features():
                       AddedToken("HeL", normalized=True), AddedToken("<|x|>", normalized=False),
                       AddedToken("<|x|>y", special=True, normalized=False)])
     out["added"] = added
+    for form in ["NFC", "NFD", "NFKC", "NFKD"]:
+        out[form.lower()] = byte_model([byte_level], getattr(normalizers, form)())
     out["regex"] = byte_model(
         [pre_tokenizers.Split(Regex(x), "isolated") for x in
          [r"(?<=a)b{,2}", r"[^\S\n]+|\w+\b", r"[a-z&&[^aeiou]]++", r"\p{^L}\P{N}|[\W_]$|^-"]]
@@ -164,6 +166,8 @@ def features():
 FEATURE_CASES = CASES[:36] + [
     "ab abab aab 1212 a1b22 c", "wo two wo. (wo) _wo wo", "a  <l>  b <r>  c  <b>  d", "hel HEL HeL xhely",
     "<|x|>y<|x|>z", "-a\n-b- x_\n_", "hello world Hello", "l l", "aé你好\u3042b", "ccab c", "abb abbb",
+    "x² y³ z¹ ¼½¾ a²b ½ _¹", "\u0f40\u0f74\u0f73 \u0f40\u0f7b\u0f75\u0f39 \u0f81\u0f73\u0f75 \u0f74\u0f81",
+    "\u0f73", "a\u0301\u0f73\u0323\u0f75\u0344\u0f71", "\u0fb2\u0f81\u0f71\ufb2c\ufdfa\u0f73\u0e38\u0f75",
 ]
 
 
@@ -221,6 +225,77 @@ def kimi(folder):
     (folder / "cases.json").write_text(json.dumps(rows, ensure_ascii=False, indent=0))
 
 
+def named():
+    """Folders whose files beside tokenizer.json name tokens, with what transformers makes of them."""
+    import tempfile
+
+    from transformers import PreTrainedTokenizerFast
+
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    alphabet = {c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    vocabulary = {**alphabet, "ab": 256, "</s>": 257}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[("a", "b")]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_tokens([AddedToken("<|end|>", special=True, normalized=False),
+                          AddedToken("<plain>", special=False, normalized=True)])
+    file = json.loads(tokenizer.to_str())
+
+    def listed(content, **options):
+        return dict(content=content, lstrip=False, rstrip=False, normalized=False,
+                    single_word=False, special=True) | options
+
+    def typed(content, **options):
+        return {"__type": "AddedToken", **listed(content, **options)}
+
+    config, map_, added = "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"
+    variants = {
+        "nothing beside it": {},
+        "additional_special_tokens": {config: dict(additional_special_tokens=["<|new|>", "<|end|>", "<x>"])},
+        "extra_special_tokens, a list": {config: dict(extra_special_tokens=["<|new|>", "<x>"])},
+        "extra_special_tokens, named": {config: dict(extra_special_tokens=dict(image_token="<|new|>", boi="<x>"))},
+        "both lists": {config: dict(additional_special_tokens=["<|new|>"], extra_special_tokens=["<x>"])},
+        "an empty list and one": {config: dict(additional_special_tokens=["<|new|>"], extra_special_tokens=[])},
+        "named roles": {config: dict(pad_token="<|new|>", eos_token="<|end|>", bos_token="<x>", unk_token=None)},
+        "a role of the vocabulary": {config: dict(eos_token="</s>", pad_token="<|new|>")},
+        "a plain token with a role": {config: dict(pad_token="<plain>")},
+        "own roles": {config: dict(image_token="<|new|>", video_token=None, add_bos_token=False, audio_token="<x>")},
+        "typed roles": {config: dict(pad_token=typed("<|new|>", lstrip=True), eos_token=typed("<x>", special=False))},
+        "typed list": {config: dict(additional_special_tokens=[typed("<|new|>", rstrip=True), "<x>"])},
+        "added_tokens_decoder": {config: dict(added_tokens_decoder={
+            "258": listed("<|end|>"), "259": listed("<plain>", special=False, normalized=True),
+            "260": listed("<|new|>", lstrip=True), "261": listed("<x>", special=False)})},
+        "added_tokens_decoder with a role": {config: dict(pad_token="<x>", added_tokens_decoder={
+            "258": listed("<|end|>"), "259": listed("<plain>", special=False, normalized=True),
+            "260": listed("<|new|>")}), map_: dict(eos_token="<|ignored|>"), added: {"<|ignored|>": 270}},
+        "other flags in the configuration": {config: dict(added_tokens_decoder={
+            "258": listed("<|end|>", special=False), "259": listed("<plain>", lstrip=True, normalized=True),
+            "257": listed("</s>", rstrip=True)})},
+        "special_tokens_map.json": {map_: dict(eos_token="<|end|>", pad_token=listed("<|new|>", rstrip=True),
+                                               additional_special_tokens=["<x>"])},
+        "a map over a configuration": {config: dict(pad_token="<x>", eos_token="<|end|>"),
+                                       map_: dict(pad_token="<|new|>")},
+        "added_tokens.json": {added: {"<|new|>": 260, "<x>": 261}},
+        "added_tokens.json with roles": {added: {"<x>": 260, "<|new|>": 261}, config: dict(pad_token="<|new|>")},
+        "all of them": {added: {"<x>": 260}, map_: dict(pad_token="<|new|>", additional_special_tokens=["<y>"]),
+                        config: dict(eos_token="<|end|>", mask_token="<z>")},
+    }
+    texts = ["ab<|new|>ab", "a <|new|> b <x> c", "<|end|></s><plain>ab", "<x><y><z> <|ignored|>"]
+    rows = []
+    for name, files in variants.items():
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "tokenizer.json").write_text(json.dumps(file))
+            for other, value in files.items():
+                Path(folder, other).write_text(json.dumps(value))
+            loaded = PreTrainedTokenizerFast.from_pretrained(folder)
+        cases = []
+        for text in texts:
+            ids = loaded.encode(text, add_special_tokens=False)
+            cases.append(dict(text=text, ids=ids, decoded=loaded.decode(ids, skip_special_tokens=True)))
+        rows.append(dict(name=name, files={k: json.dumps(v) for k, v in files.items()}, cases=cases))
+    return dict(tokenizer=json.dumps(file), variants=rows)
+
+
 def fixtures(out):
     for name in ("qwen3", "o200k_harmony", "deepseek_v3"):
         tokenizer = tiny(name)
@@ -246,6 +321,7 @@ def fixtures(out):
         broken.append(dict(hex=raw.hex(), text=raw.decode("utf-8", errors="replace")))
     (out / "ill_formed.json").write_text(json.dumps(broken, ensure_ascii=False, indent=0))
     trained(out / "trained")
+    (out / "named.json").write_text(json.dumps(named(), ensure_ascii=False, indent=0))
 
 
 def trained(folder):

@@ -1,2 +1,3 @@
 // The system's zstd library.
 #include <zstd.h>
+#include <zstd_errors.h>

@@ -44,11 +44,13 @@ public func gradients(
 
 extension Tensor {
   /// Whether operations on this tensor are recorded.
-  public var requiresGradient: Bool { ct_tensor_requires_grad(handle) }
+  public var requiresGradient: Bool { withHandle { ct_tensor_requires_grad($0) } }
 
   /// Marks this leaf tensor as a start of the graph.
   public func setRequiresGradient(_ value: Bool = true) {
-    torchCall("requires_grad_") { ct_tensor_set_requires_grad(handle, value) }
+    withHandle { handle in
+      torchCall("requires_grad_") { ct_tensor_set_requires_grad(handle, value) }
+    }
   }
 
   /// A tensor without elements that stands for this one as the end of its graph.

@@ -35,8 +35,10 @@ public struct DeviceStream: Sendable {
 
   /// Lets what is issued to this stream from now on start after `event`; the host goes on.
   public func wait(for event: DeviceEvent) {
-    guard let handle = event.handle else { return }
-    torchCall("streamWait") { ct_stream_wait(raw, handle) }
+    withExtendedLifetime(event) {
+      guard let handle = event.handle else { return }
+      torchCall("streamWait") { ct_stream_wait(raw, handle) }
+    }
   }
 }
 
@@ -63,7 +65,9 @@ extension Tensor {
   /// Memory belongs to the stream that was current when it was made: another stream that uses it has
   /// to say so, unless its own stream waits for that use before the tensor is freed.
   public func keepMemory(for stream: DeviceStream) {
-    torchCall("keepMemory") { ct_tensor_record_stream(handle, stream.raw) }
+    withHandle { handle in
+      torchCall("keepMemory") { ct_tensor_record_stream(handle, stream.raw) }
+    }
   }
 
   /// `byteCount` bytes of host memory that `device` copies from and to while the host goes on: pinned

@@ -13,8 +13,16 @@ public final class Generator {
 
   /// The whole state as bytes, for a checkpoint.
   public var state: Tensor {
-    get { makeTensor("generator state") { ct_generator_get_state(handle, $0) } }
-    set { torchCall("generator state") { ct_generator_set_state(handle, newValue.handle) } }
+    get {
+      withExtendedLifetime(self) {
+        makeTensor("generator state") { ct_generator_get_state(handle, $0) }
+      }
+    }
+    set {
+      withExtendedLifetime((self, newValue)) {
+        torchCall("generator state") { ct_generator_set_state(handle, newValue.handle) }
+      }
+    }
   }
 
   deinit {

@@ -50,8 +50,10 @@ extension Tensor {
     precondition(dtype == Element.dtype, "the tensor is \(dtype), not \(Element.dtype)")
     let count = elementCount
     return [Element](unsafeUninitializedCapacity: count) { buffer, initialized in
-      torchCall("elements") {
-        ct_tensor_copy_to_host(handle, buffer.baseAddress, count * MemoryLayout<Element>.stride)
+      withHandle { handle in
+        torchCall("elements") {
+          ct_tensor_copy_to_host(handle, buffer.baseAddress, count * MemoryLayout<Element>.stride)
+        }
       }
       initialized = count
     }
@@ -71,17 +73,19 @@ extension Tensor {
   ///
   /// Waits for the device.
   public func copyBytes(to bytes: UnsafeMutableRawBufferPointer) {
-    torchCall("copyBytes") { ct_tensor_copy_to_host(handle, bytes.baseAddress, bytes.count) }
+    withHandle { handle in
+      torchCall("copyBytes") { ct_tensor_copy_to_host(handle, bytes.baseAddress, bytes.count) }
+    }
   }
 
   /// Calls `body` with the memory of a contiguous CPU tensor.
   public func withMutableBytes<Result>(
     _ body: (UnsafeMutableRawBufferPointer) throws -> Result
   ) rethrows -> Result {
-    var base: UnsafeMutableRawPointer?
-    torchCall("data") { ct_tensor_data(handle, &base) }
-    return try withExtendedLifetime(storage) {
-      try body(UnsafeMutableRawBufferPointer(start: base, count: byteCount))
+    try withHandle { handle in
+      var base: UnsafeMutableRawPointer?
+      torchCall("data") { ct_tensor_data(handle, &base) }
+      return try body(UnsafeMutableRawBufferPointer(start: base, count: byteCount))
     }
   }
 
@@ -90,7 +94,7 @@ extension Tensor {
   /// Waits for the device.
   public func item() -> Double {
     var value = 0.0
-    torchCall("item") { ct_tensor_item(handle, &value) }
+    withHandle { handle in torchCall("item") { ct_tensor_item(handle, &value) } }
     return value
   }
 
@@ -99,7 +103,7 @@ extension Tensor {
   /// Waits for the device.
   public func integerItem() -> Int {
     var value: Int64 = 0
-    torchCall("item") { ct_tensor_item_integer(handle, &value) }
+    withHandle { handle in torchCall("item") { ct_tensor_item_integer(handle, &value) } }
     return Int(value)
   }
 }

@@ -12,7 +12,14 @@ public struct Tensor {
     self.storage = TensorStorage(adopting: handle)
   }
 
+  /// For calls inside `withExtendedLifetime` of this tensor: the handle alone keeps nothing alive, and a
+  /// temporary may be freed before the call that its handle is given to.
   var handle: OpaquePointer { storage.handle }
+
+  /// Calls `body` with the handle, which stays valid until it returns.
+  func withHandle<Result>(_ body: (OpaquePointer) throws -> Result) rethrows -> Result {
+    try withExtendedLifetime(storage) { try body(storage.handle) }
+  }
 }
 
 /// Owns one `ct_tensor` and releases it exactly once.
@@ -31,24 +38,28 @@ final class TensorStorage {
 extension Tensor {
   /// The size of each dim.
   public var shape: [Int] {
-    let rank = Int(ct_tensor_dim(handle))
-    return withUnsafeTemporaryAllocation(of: Int64.self, capacity: max(rank, 1)) { sizes in
-      ct_tensor_sizes(handle, sizes.baseAddress.unsafelyUnwrapped)
-      return (0..<rank).map { Int(sizes[$0]) }
+    withHandle { handle in
+      let rank = Int(ct_tensor_dim(handle))
+      return withUnsafeTemporaryAllocation(of: Int64.self, capacity: max(rank, 1)) { sizes in
+        ct_tensor_sizes(handle, sizes.baseAddress.unsafelyUnwrapped)
+        return (0..<rank).map { Int(sizes[$0]) }
+      }
     }
   }
 
   /// The step in elements between neighbours of each dim.
   public var strides: [Int] {
-    let rank = Int(ct_tensor_dim(handle))
-    return withUnsafeTemporaryAllocation(of: Int64.self, capacity: max(rank, 1)) { strides in
-      ct_tensor_strides(handle, strides.baseAddress.unsafelyUnwrapped)
-      return (0..<rank).map { Int(strides[$0]) }
+    withHandle { handle in
+      let rank = Int(ct_tensor_dim(handle))
+      return withUnsafeTemporaryAllocation(of: Int64.self, capacity: max(rank, 1)) { strides in
+        ct_tensor_strides(handle, strides.baseAddress.unsafelyUnwrapped)
+        return (0..<rank).map { Int(strides[$0]) }
+      }
     }
   }
 
   /// The number of dims.
-  public var rank: Int { Int(ct_tensor_dim(handle)) }
+  public var rank: Int { withHandle { Int(ct_tensor_dim($0)) } }
 
   /// The size of `dim`, which may count from the end.
   public func size(_ dim: Int) -> Int {
@@ -57,14 +68,14 @@ extension Tensor {
   }
 
   /// The number of elements.
-  public var elementCount: Int { Int(ct_tensor_element_count(handle)) }
+  public var elementCount: Int { withHandle { Int(ct_tensor_element_count($0)) } }
 
   /// The size of all elements in bytes.
   public var byteCount: Int { elementCount * dtype.size }
 
   /// The element type.
   public var dtype: DType {
-    let raw = ct_tensor_dtype(handle)
+    let raw = withHandle { ct_tensor_dtype($0) }
     guard let dtype = DType(rawValue: raw) else {
       preconditionFailure("libtorch's dtype number \(raw) has no DType")
     }
@@ -73,7 +84,7 @@ extension Tensor {
 
   /// The device that holds the elements.
   public var device: Device {
-    let raw = ct_tensor_device(handle)
+    let raw = withHandle { ct_tensor_device($0) }
     guard let kind = Device.Kind(rawValue: raw.type) else {
       preconditionFailure("libtorch's device type \(raw.type) has no Device.Kind")
     }
@@ -81,11 +92,11 @@ extension Tensor {
   }
 
   /// Whether elements lie in row-major order without gaps.
-  public var isContiguous: Bool { ct_tensor_is_contiguous(handle) }
+  public var isContiguous: Bool { withHandle { ct_tensor_is_contiguous($0) } }
 
   /// Whether both tensors are views of one storage.
   public func sharesStorage(with other: Tensor) -> Bool {
-    ct_tensor_shares_storage(handle, other.handle)
+    withExtendedLifetime((self, other)) { ct_tensor_shares_storage(handle, other.handle) }
   }
 
   /// Number of tensor handles alive in the process; tests use it to prove that nothing leaks.

@@ -1,5 +1,6 @@
 import CTorch
 import Foundation
+import XTunerSystem
 
 /// Where a failed tensor operation is reported before the process stops.
 ///
@@ -38,7 +39,7 @@ public enum TensorFailure {
   /// Reports a failure that no thread can throw, and ends the process.
   static func stop(_ message: String, exitCode: Int32) -> Never {
     reporter.report(message)
-    FileHandle.standardError.write(Data("error: \(message)\n".utf8))
+    StandardStream.error.write("error: \(message)\n")
     // Without destructors of libraries, whose threads may be at work on a device.
     fflush(nil)
     _exit(exitCode)

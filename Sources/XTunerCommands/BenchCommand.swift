@@ -1,4 +1,5 @@
 package import ArgumentParser
+import XTunerInput
 
 /// `xtuner bench`: the figures that docs/performance.md quotes.
 package struct BenchCommand: ParsableCommand {
@@ -49,8 +50,8 @@ package struct BenchGemmCommand: EngineCommand {
   package var request: EngineRequest { .benchGemm(self) }
 
   package func validate() throws {
-    try OptionLimits.check("--threads", threads ?? 1, minimum: 1)
-    try OptionLimits.check("--seconds", seconds, "above 0") { $0 > 0 && $0.isFinite }
+    try OptionLimits.check("--threads", threads, from: 1, .threads)
+    try OptionLimits.check("--seconds", seconds, "above 0", .patience) { $0 > 0 }
   }
 }
 
@@ -88,8 +89,8 @@ package struct BenchTokenizeCommand: EngineCommand {
   package var request: EngineRequest { .benchTokenize(self) }
 
   package func validate() throws {
-    try OptionLimits.check("--threads", threads ?? 1, minimum: 1)
-    try OptionLimits.check("--rounds", rounds, minimum: 1)
+    try OptionLimits.check("--threads", threads, from: 1, .threads)
+    try OptionLimits.check("--rounds", rounds, from: 1, .rounds)
   }
 }
 
@@ -121,6 +122,6 @@ package struct BenchLoadCommand: EngineCommand {
   package var request: EngineRequest { .benchLoad(self) }
 
   package func validate() throws {
-    try OptionLimits.check("--rounds", rounds, minimum: 1)
+    try OptionLimits.check("--rounds", rounds, from: 1, .rounds)
   }
 }

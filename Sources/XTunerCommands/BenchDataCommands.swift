@@ -1,4 +1,5 @@
 package import ArgumentParser
+import XTunerInput
 
 /// `xtuner bench pack`: the packer.
 package struct BenchPackCommand: EngineCommand {
@@ -31,9 +32,9 @@ package struct BenchPackCommand: EngineCommand {
   package var request: EngineRequest { .benchPack(self) }
 
   package func validate() throws {
-    try OptionLimits.check("--samples", sampleCount, minimum: 1)
-    try OptionLimits.check("--seq", sequenceLength, minimum: 1)
-    try OptionLimits.check("--rounds", rounds, minimum: 1)
+    try OptionLimits.check("--samples", sampleCount, from: 1, .packedSamples)
+    try OptionLimits.check("--seq", sequenceLength, from: 1, .tokens)
+    try OptionLimits.check("--rounds", rounds, from: 1, .rounds)
   }
 }
 
@@ -66,6 +67,6 @@ package struct BenchReadCommand: EngineCommand {
   package var request: EngineRequest { .benchRead(self) }
 
   package func validate() throws {
-    try OptionLimits.check("--rounds", rounds, minimum: 1)
+    try OptionLimits.check("--rounds", rounds, from: 1, .rounds)
   }
 }

@@ -1,4 +1,5 @@
 package import ArgumentParser
+import XTunerInput
 
 /// `xtuner bench step`: whole training steps.
 package struct BenchStepCommand: EngineCommand {
@@ -158,21 +159,24 @@ package struct BenchStepCommand: EngineCommand {
   package var request: EngineRequest { .benchStep(self) }
 
   package func validate() throws {
-    let counts = [
-      ("--warm", warmUpCount, 0), ("--layers", layerCount ?? 1, 1),
-      ("--hidden", hiddenSize ?? 1, 1),
-      ("--experts", expertCount ?? 1, 1), ("--experts-per-token", expertsPerToken ?? 1, 1),
-      ("--expert-size", expertSize ?? 1, 1), ("--vocabulary", vocabularySize ?? 2, 2),
-      ("--dense-size", denseSize ?? 1, 1),
-      ("--heads", headCount ?? 1, 1), ("--kv-heads", keyValueHeadCount ?? 1, 1),
-      ("--head-dimension", headDimension ?? 2, 2), ("--recompute", recompute ?? 0, 0),
-      ("--seq", sequenceLengthOption ?? 2, 2), ("--steps", stepCountOption ?? 1, 1),
-      ("--threads", threadCountOption ?? 1, 1),
+    let counts: [(String, Int?, Int, UpperBound<Int>)] = [
+      ("--warm", warmUpCount, 0, .steps), ("--layers", layerCount, 1, .blocks),
+      ("--hidden", hiddenSize, 1, .hiddenSize), ("--experts", expertCount, 1, .experts),
+      ("--experts-per-token", expertsPerToken, 1, .experts),
+      ("--expert-size", expertSize, 1, .width),
+      ("--vocabulary", vocabularySize, 2, .vocabulary), ("--dense-size", denseSize, 1, .width),
+      ("--heads", headCount, 1, .heads), ("--kv-heads", keyValueHeadCount, 1, .heads),
+      ("--head-dimension", headDimension, 2, .heads), ("--recompute", recompute, 0, .blocks),
+      ("--seq", sequenceLengthOption, 2, .tokens), ("--steps", stepCountOption, 1, .steps),
+      ("--threads", threadCountOption, 1, .threads),
     ]
-    for (option, value, minimum) in counts {
-      try OptionLimits.check(option, value, minimum: minimum)
+    for (option, value, minimum, bound) in counts {
+      try OptionLimits.check(option, value, from: minimum, bound)
     }
-    try OptionLimits.check("--patience", patience, "0 or more") { $0 >= 0 && $0.isFinite }
+    try OptionLimits.check("--patience", patience, "0 or more", .patience) { $0 >= 0 }
+    try OptionLimits.check(
+      "--embedding-deviation", embeddingDeviation, "0 or more", .deviation
+    ) { $0 >= 0 }
     guard state == .float32 || dtype == .bfloat16 else {
       throw ValidationError("--state bf16 needs --dtype bf16, which is \(dtype.rawValue)")
     }
@@ -218,27 +222,28 @@ package struct BenchStepCommand: EngineCommand {
 
   /// Tokens of the pack: `--seq`, else `SEQ`, else 2048.
   package func sequenceLength(environment: [String: String]) throws -> Int {
-    try sequenceLengthOption ?? Self.count("SEQ", minimum: 2, in: environment) ?? 2048
+    try sequenceLengthOption ?? Self.count("SEQ", from: 2, .tokens, in: environment) ?? 2048
   }
 
   /// Measured steps: `--steps`, else `STEPS`, else 11.
   package func stepCount(environment: [String: String]) throws -> Int {
-    try stepCountOption ?? Self.count("STEPS", minimum: 1, in: environment) ?? 11
+    try stepCountOption ?? Self.count("STEPS", from: 1, .steps, in: environment) ?? 11
   }
 
   /// CPU threads: `--threads`, else `THREADS`, else 2.
   package func threadCount(environment: [String: String]) throws -> Int {
-    try threadCountOption ?? Self.count("THREADS", minimum: 1, in: environment) ?? 2
+    try threadCountOption ?? Self.count("THREADS", from: 1, .threads, in: environment) ?? 2
   }
 
   private static func count(
-    _ name: String, minimum: Int, in environment: [String: String]
+    _ name: String, from minimum: Int, _ bound: UpperBound<Int>, in environment: [String: String]
   ) throws -> Int? {
     guard let text = environment[name] else { return nil }
     guard let value = Int(text), value >= minimum else {
       throw ValidationError(
         "the environment variable \(name) must be a number of at least \(minimum), is \(text)")
     }
+    try OptionLimits.check("the environment variable \(name)", value, from: minimum, bound)
     return value
   }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import XTunerInput
 
 /// The number type that a command computes in or writes.
 package enum ComputeType: String, ExpressibleByArgument, CaseIterable, Sendable {
@@ -48,19 +49,31 @@ package enum ColorMode: String, ExpressibleByArgument, CaseIterable, Sendable {
 
 /// A number that an option accepts only within limits.
 enum OptionLimits {
-  /// Refuses a value below `minimum`.
-  static func check(_ option: String, _ value: Int, minimum: Int) throws {
+  /// Refuses a value below `minimum` or above `bound`; nothing is always within limits.
+  static func check(
+    _ option: String, _ value: Int?, from minimum: Int, _ bound: UpperBound<Int>
+  ) throws {
+    guard let value else { return }
     guard value >= minimum else {
       throw ValidationError("\(option) must be at least \(minimum), is \(value)")
     }
+    guard value <= bound.value else {
+      throw ValidationError(
+        "\(option) must be at most \(bound.value) (\(bound.reason)), is \(value)")
+    }
   }
 
-  /// Refuses a value for which `isValid` is false.
+  /// Refuses a value for which `isValid` is false, or that is above `bound` or no number.
   static func check(
-    _ option: String, _ value: Double, _ requirement: String, isValid: (Double) -> Bool
+    _ option: String, _ value: Double, _ requirement: String, _ bound: UpperBound<Double>,
+    isValid: (Double) -> Bool
   ) throws {
     guard isValid(value) else {
       throw ValidationError("\(option) must be \(requirement), is \(value)")
+    }
+    guard value <= bound.value else {
+      throw ValidationError(
+        "\(option) must be at most \(bound.value) (\(bound.reason)), is \(value)")
     }
   }
 }

@@ -22,14 +22,22 @@ package struct ConfigCommand: ParsableCommand {
 package struct ConfigCheckCommand: EngineCommand {
   package static let configuration = CommandConfiguration(
     commandName: "check",
-    abstract: "Reports everything that is wrong with a configuration file, with line numbers.",
+    abstract: "Reports everything that is wrong with a configuration, with line numbers.",
     discussion: """
+      A dry run: it also opens the model's files, the tokenizer and the data, of which it reads the \
+      first records, and compares them with each other and with the options. Nothing is written, and \
+      no weights are read. --form-only looks at the file alone.
+
       EXAMPLES:
         xtuner config check config.yaml
         xtuner config check config.yaml --set optimizer.learning_rate=1e-4 --json
+        xtuner config check config.yaml --form-only
       """)
 
   @OptionGroup package var source: ConfigurationArguments
+
+  @Flag(help: "Check keys, types and ranges, and open no file that the configuration names.")
+  package var formOnly = false
 
   @Flag(help: "Print one JSON object: valid, and the list of problems.")
   package var json = false

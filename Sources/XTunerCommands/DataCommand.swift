@@ -1,4 +1,5 @@
 package import ArgumentParser
+import XTunerInput
 
 /// `xtuner data`: what a run will train on.
 package struct DataCommand: ParsableCommand {
@@ -55,8 +56,8 @@ package struct DataInspectCommand: EngineCommand {
   package var request: EngineRequest { .dataInspect(self) }
 
   package func validate() throws {
-    try OptionLimits.check("--samples", samples, minimum: 1)
-    try OptionLimits.check("--index", index, minimum: 0)
+    try OptionLimits.check("--samples", samples, from: 1, .shownSamples)
+    try OptionLimits.check("--index", index, from: 0, .index)
   }
 }
 
@@ -111,6 +112,6 @@ package struct DataDumpCommand: EngineCommand {
   package var request: EngineRequest { .dataDump(self) }
 
   package func validate() throws {
-    try OptionLimits.check("--steps", steps, minimum: 1)
+    try OptionLimits.check("--steps", steps, from: 1, .steps)
   }
 }

@@ -1,4 +1,5 @@
 package import ArgumentParser
+import XTunerInput
 
 /// `xtuner demo`: from nothing to a model that answers.
 package struct DemoCommand: EngineCommand {
@@ -30,6 +31,6 @@ package struct DemoCommand: EngineCommand {
   package var request: EngineRequest { .demo(self) }
 
   package func validate() throws {
-    try OptionLimits.check("--threads", threads ?? 1, minimum: 1)
+    try OptionLimits.check("--threads", threads, from: 1, .threads)
   }
 }

@@ -11,9 +11,9 @@ package struct ExportCommand: EngineCommand {
       holds safetensors, config.json and the tokenizer, and loads in transformers.
 
       EXAMPLES:
-        xtuner export runs/demo --to demo-hf
-        xtuner export runs/demo/checkpoints/step-00000100 --to hf --dtype f32
-        xtuner export runs/demo --to demo-fp8 --dtype fp8
+        xtuner export runs/demo/run --to demo-hf
+        xtuner export runs/demo/run/checkpoints/step-00000366 --to hf --dtype f32
+        xtuner export runs/demo/run --to demo-fp8 --dtype fp8
       """)
 
   @Argument(help: "A run directory, or a checkpoint folder in it.")

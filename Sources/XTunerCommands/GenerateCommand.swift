@@ -1,4 +1,5 @@
 package import ArgumentParser
+import XTunerInput
 
 /// `xtuner generate`: text or a chat from a model folder.
 package struct GenerateCommand: EngineCommand {
@@ -11,14 +12,17 @@ package struct GenerateCommand: EngineCommand {
       --chat without --prompt reads one message a line from standard input and keeps the \
       conversation. --temperature 0 always takes the likeliest token.
 
+      The model is a Hugging Face folder, a run directory (its export), or the name of a model that \
+      `hf download` has put into the Hub's cache on this machine.
+
       EXAMPLES:
-        xtuner generate runs/demo/export --prompt "Once upon a time"
-        xtuner generate DIR --chat --prompt "What is 17 + 25?" --temperature 0
+        xtuner generate runs/demo/run --chat --prompt "Ben has 3 pens and buys 4."
+        xtuner generate Qwen/Qwen3-0.6B --chat --prompt "What is 17 + 25?"
         xtuner generate DIR --chat --system "Answer in one sentence."
         xtuner generate DIR --prompt "1, 2, 3," --max-tokens 16 --stop "10"
       """)
 
-  @Argument(help: "A Hugging Face model folder: config.json, safetensors and a tokenizer.")
+  @Argument(help: "A Hugging Face model folder, a run directory, or a model's name on the Hub.")
   package var model: String
 
   @Option(help: "The text to continue, or with --chat the user's message.")
@@ -78,13 +82,13 @@ package struct GenerateCommand: EngineCommand {
     guard chat || (system == nil && template == nil) else {
       throw ValidationError("--system and --template need --chat")
     }
-    try OptionLimits.check("--max-tokens", maxTokens, minimum: 1)
-    try OptionLimits.check("--top-k", topK, minimum: 0)
-    try OptionLimits.check("--threads", threads ?? 1, minimum: 1)
-    try OptionLimits.check("--temperature", temperature, "0 or more") {
-      $0 >= 0 && $0.isFinite
+    try OptionLimits.check("--max-tokens", maxTokens, from: 1, .tokens)
+    try OptionLimits.check("--top-k", topK, from: 0, .vocabulary)
+    try OptionLimits.check("--threads", threads, from: 1, .threads)
+    try OptionLimits.check("--temperature", temperature, "0 or more", .temperature) { $0 >= 0 }
+    try OptionLimits.check("--top-p", topP, "above 0 and at most 1", .share) {
+      $0 > 0 && $0 <= 1
     }
-    try OptionLimits.check("--top-p", topP, "above 0 and at most 1") { $0 > 0 && $0 <= 1 }
     guard !stop.contains("") else { throw ValidationError("--stop must not be an empty text") }
   }
 }

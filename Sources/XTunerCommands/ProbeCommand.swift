@@ -1,4 +1,5 @@
 package import ArgumentParser
+import XTunerInput
 
 /// `xtuner probe`: logits, loss and gradients for given tokens.
 package struct ProbeCommand: EngineCommand {
@@ -42,6 +43,6 @@ package struct ProbeCommand: EngineCommand {
   package var request: EngineRequest { .probe(self) }
 
   package func validate() throws {
-    try OptionLimits.check("--threads", threads ?? 1, minimum: 1)
+    try OptionLimits.check("--threads", threads, from: 1, .threads)
   }
 }

@@ -1,4 +1,5 @@
 package import ArgumentParser
+import XTunerInput
 
 /// `xtuner tokenizer`: training and using tokenizers.
 package struct TokenizerCommand: ParsableCommand {
@@ -51,6 +52,9 @@ package struct TokenizerTrainCommand: EngineCommand {
   @Option(help: "Merge only pairs that occur at least this often.")
   package var minimumFrequency = 2
 
+  @Flag(help: "Replace a tokenizer that the folder holds.")
+  package var overwrite = false
+
   @Flag(help: "Print one JSON object about the tokenizer.")
   package var json = false
 
@@ -61,8 +65,8 @@ package struct TokenizerTrainCommand: EngineCommand {
   package func validate() throws {
     guard !input.isEmpty else { throw ValidationError("--input needs at least one file") }
     try OptionLimits.check(
-      "--vocabulary-size", vocabularySize, minimum: 256 + special.count)
-    try OptionLimits.check("--minimum-frequency", minimumFrequency, minimum: 1)
+      "--vocabulary-size", vocabularySize, from: 256 + special.count, .vocabulary)
+    try OptionLimits.check("--minimum-frequency", minimumFrequency, from: 1, .index)
   }
 }
 
@@ -103,7 +107,7 @@ package struct TokenizerEncodeCommand: EngineCommand {
   package var request: EngineRequest { .tokenizerEncode(self) }
 
   package func validate() throws {
-    try OptionLimits.check("--threads", threads ?? 1, minimum: 1)
+    try OptionLimits.check("--threads", threads, from: 1, .threads)
     let hasFiles = input != nil && out != nil
     guard text != nil ? (input == nil && out == nil) : hasFiles else {
       throw ValidationError("either --text TEXT or both --input FILE and --out FILE are needed")

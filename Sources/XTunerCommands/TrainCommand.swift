@@ -1,4 +1,5 @@
 package import ArgumentParser
+import XTunerInput
 
 /// `xtuner train`: pre-training and supervised fine-tuning.
 package struct TrainCommand: EngineCommand {
@@ -25,9 +26,11 @@ package struct TrainCommand: EngineCommand {
     help: ArgumentHelp(
       """
       auto goes on from the newest checkpoint of the run directory if there is one, never \
-      refuses a directory that holds a run, a path goes on from that checkpoint.
+      refuses a directory that holds a run, anew begins at step 0 where the run's checkpoints \
+      are lost or damaged, a path goes on from that checkpoint, or from the newest one of that \
+      run directory.
       """,
-      valueName: "auto|never|DIR"))
+      valueName: "auto|never|anew|DIR"))
   package var resume = "auto"
 
   @Option(
@@ -56,9 +59,9 @@ package struct TrainCommand: EngineCommand {
   package var request: EngineRequest { .train(self) }
 
   package func validate() throws {
-    try OptionLimits.check("--nproc", processCount, minimum: 1)
+    try OptionLimits.check("--nproc", processCount, from: 1, .processes)
     guard !resume.isEmpty else {
-      throw ValidationError("--resume must be auto, never or a checkpoint folder, is empty")
+      throw ValidationError("--resume must be auto, never, anew or a checkpoint folder, is empty")
     }
   }
 }

@@ -11,6 +11,8 @@ public struct GenerationError: Error, Sendable, Hashable, CustomStringConvertibl
     /// The model does something that generation cannot honour, or has a chat template of no known
     /// family.
     case unsupported
+    /// The tokenizer's own patterns or replacements fail on the text.
+    case tokenizer
     /// Logits are NaN or infinite.
     case nonFinite
   }

@@ -3,48 +3,63 @@ public import XTunerTokenizers
 
 /// What the small files of a Hugging Face model folder say about generation.
 ///
-/// A file that is absent or says nothing is no error: checkpoints differ in which they bring.
+/// A file that is absent or says nothing is no error: checkpoints differ in which they bring. One
+/// that is there and cannot be understood is.
 public struct ModelFolder: Sendable {
-  private let base: URL
+  private let path: String
 
   /// The folder at `path`; nothing is read yet.
   public init(path: String) {
-    base = URL(filePath: path)
+    self.path = path
   }
 
   /// The tokens that end an answer: `eos_token_id` of `generation_config.json` and `eos_token` of
   /// `tokenizer_config.json`.
-  public func endTokens(tokenizer: Tokenizer) -> Set<Int32> {
+  ///
+  /// - Throws: `GenerationError` with the file and what is wrong in it.
+  public func endTokens(tokenizer: Tokenizer) throws(GenerationError) -> Set<Int32> {
     var tokens: Set<Int32> = []
-    if let value = json("generation_config.json")?["eos_token_id"] {
+    if let value = try value("eos_token_id", of: Self.generationName), !value.isNull {
       for id in value.arrayValue ?? [value] {
-        if let id = id.integerValue.flatMap(Int32.init(exactly:)) { tokens.insert(id) }
+        guard let id = id.integerValue.flatMap(Int32.init(exactly:)), id >= 0 else {
+          throw invalid(
+            Self.generationName, "eos_token_id must be a token id or a list of them", value)
+        }
+        tokens.insert(id)
       }
     }
-    if let value = json("tokenizer_config.json")?["eos_token"],
-      let text = value.stringValue ?? value["content"]?.stringValue,
-      let id = tokenizer.id(of: text)
-    {
-      tokens.insert(id)
+    if let value = try value("eos_token", of: Self.tokenizerName), !value.isNull {
+      guard let text = value.stringValue ?? value["content"]?.stringValue else {
+        throw invalid(
+          Self.tokenizerName, "eos_token must be a text or an object with `content`", value)
+      }
+      if let id = tokenizer.id(of: text) { tokens.insert(id) }
     }
     return tokens
   }
 
-  /// The Jinja text of `chat_template.jinja` or `tokenizer_config.json`.
-  var chatTemplateText: String? {
-    let file = base.appending(path: "chat_template.jinja")
-    if let text = try? String(contentsOf: file, encoding: .utf8) { return text }
-    guard let template = json("tokenizer_config.json")?["chat_template"] else { return nil }
-    if let single = template.stringValue { return single }
-    // Several templates: a list of names and texts.
-    let entries = template.arrayValue ?? []
-    let entry = entries.first { $0["name"]?.stringValue == "default" } ?? entries.first
-    return entry?["template"]?.stringValue
+  private static let generationName = "generation_config.json"
+  private static let tokenizerName = "tokenizer_config.json"
+
+  private func invalid(_ name: String, _ rule: String, _ value: JSONValue) -> GenerationError {
+    GenerationError(.unsupported, "\(path)/\(name): \(rule), is \(value.text().prefix(60))")
   }
 
-  private func json(_ name: String) -> JSONValue? {
-    let file = base.appending(path: name)
-    guard let text = try? String(contentsOf: file, encoding: .utf8) else { return nil }
-    return try? JSONValue(parsing: text)
+  private func value(_ key: String, of name: String) throws(GenerationError) -> JSONValue? {
+    let file = "\(path)/\(name)"
+    guard FileManager.default.fileExists(atPath: file) else { return nil }
+    let document: JSONValue
+    do {
+      document = try JSONValue(parsing: String(contentsOfFile: file, encoding: .utf8))
+    } catch let error as JSONError {
+      throw GenerationError(.unsupported, "\(file): is not JSON: \(error)")
+    } catch {
+      throw GenerationError(.unsupported, "\(file): cannot be read as UTF-8 text")
+    }
+    guard document.objectValue != nil else {
+      throw GenerationError(
+        .unsupported, "\(file): must hold an object, holds \(document.kindDescription)")
+    }
+    return document[key]
   }
 }

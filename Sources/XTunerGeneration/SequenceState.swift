@@ -38,29 +38,31 @@ struct SequenceState {
   }
 
   /// Takes the next token and returns the text that has become certain with it.
-  mutating func append(_ id: Int32) -> String {
+  mutating func append(_ id: Int32) throws(TokenizerError) -> String {
     ids.append(id)
-    if options.stopTokens.contains(id) { return finish(.stopToken(id), lastText: "") }
-    let found = scanner.append(decoder?.append(id) ?? "")
+    if options.stopTokens.contains(id) { return try finish(.stopToken(id), lastText: "") }
+    let found = scanner.append(try decoder?.append(id) ?? "")
     if let stop = found.stop {
       finishReason = .stopString(stop)
       text += found.text
       return found.text
     }
     if ids.count >= options.maximumTokenCount {
-      return finish(.maximumTokenCount, lastText: found.text)
+      return try finish(.maximumTokenCount, lastText: found.text)
     }
     if prompt.count + ids.count >= lengthLimit {
-      return finish(.contextLimit, lastText: found.text)
+      return try finish(.contextLimit, lastText: found.text)
     }
     text += found.text
     return found.text
   }
 
   /// Ends the sequence: what decoder and scanner held back is text now.
-  private mutating func finish(_ reason: FinishReason, lastText: String) -> String {
+  private mutating func finish(
+    _ reason: FinishReason, lastText: String
+  ) throws(TokenizerError) -> String {
     var rest = lastText
-    let found = scanner.append(decoder?.finish() ?? "")
+    let found = scanner.append(try decoder?.finish() ?? "")
     rest += found.text
     if let stop = found.stop {
       finishReason = .stopString(stop)

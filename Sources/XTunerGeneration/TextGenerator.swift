@@ -84,9 +84,20 @@ public final class TextGenerator {
     guard let tokenizer else {
       throw GenerationError(.missingTokenizer, "a prompt of text needs a tokenizer")
     }
+    let ids = try Self.located { () throws(TokenizerError) in try tokenizer.encode(prompt) }
     let sequences = try generate(
-      prompts: [tokenizer.encode(prompt)], options: options, onText: { _, text in onText(text) })
+      prompts: [ids], options: options, onText: { _, text in onText(text) })
     return sequences[0]
+  }
+
+  private static func located<Value>(
+    _ work: () throws(TokenizerError) -> Value
+  ) throws(GenerationError) -> Value {
+    do throws(TokenizerError) {
+      return try work()
+    } catch {
+      throw GenerationError(.tokenizer, error.description)
+    }
   }
 
   // MARK: - Checks
@@ -209,7 +220,9 @@ public final class TextGenerator {
           NaN or an infinity; the weights are damaged, or the dtype cannot hold the activations
           """)
       }
-      let text = states[index].append(Int32(choice))
+      let text = try Self.located { () throws(TokenizerError) in
+        try states[index].append(Int32(choice))
+      }
       onToken(index, Int32(choice))
       if !text.isEmpty { onText(index, text) }
     }

@@ -8,7 +8,8 @@ public import XTunerNN
 /// the sums, and the engine multiplies, in the loss and as the start of the gradient.
 public enum RouterLoss {
   /// The factors `[E]` float32 of an expert's score sum: `weight * E / (K T N) * rows of e`, with `T`
-  /// the tokens that `countsE` counts (all ranks, one round of micro-batches) and `N` the step's.
+  /// the tokens that `countsE` counts (those of all ranks, in one round of micro-batches or in the whole step)
+  /// and `N` the step's.
   ///
   /// A perfectly balanced layer gives `weight` when the rounds of a step are summed.
   public static func balanceFactors(

@@ -25,7 +25,7 @@ public final class KeyValueCache {
   public private(set) var pass = Pass.prefill
 
   private let device: Device
-  private var layers: [String: (key: Tensor, value: Tensor)] = [:]
+  private var layers: [String: (key: Tensor, value: Tensor)] = [:]  // own names
   /// Where the tokens of this pass are written, by the number of key-value heads: `[T G]` int64.
   private var rowIndices: [Int: Tensor] = [:]
   /// What the queries of this pass see, by window (0 for none).

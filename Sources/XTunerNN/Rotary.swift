@@ -10,7 +10,7 @@ public struct RotaryTable {
   public let isInterleaved: Bool
 
   /// Computes the table: angles are `position * inverseFrequency` in float32, whatever the model's
-  /// dtype; both functions are multiplied by `factor` (YaRN's attention factor, otherwise 1).
+  /// dtype, with `inverseFrequencies` `[d/2]`, or `[T, d/2]` where tokens have their own; both functions are multiplied by `factor` (YaRN's attention factor, otherwise 1).
   public init(
     positions: Tensor, inverseFrequencies: Tensor, factor: Double = 1, isInterleaved: Bool = false
   ) {

@@ -1,3 +1,5 @@
+import XTunerText
+
 /// A word problem about whole numbers, with its worked answer.
 public struct ArithmeticProblem: Sendable, Hashable {
   /// What is computed.
@@ -32,7 +34,7 @@ public struct ArithmeticProblem: Sendable, Hashable {
   /// Different problems of one split: a function of the seed alone.
   public static func make(seed: UInt64, count: Int, split: Split) -> [ArithmeticProblem] {
     var random = SplitMix(seed: seed)
-    var seen: Set<String> = []
+    var seen: Set<ExactText> = []
     var problems: [ArithmeticProblem] = []
     problems.reserveCapacity(count)
     while problems.count < count {
@@ -105,7 +107,7 @@ public struct ArithmeticProblem: Sendable, Hashable {
     }
   }
 
-  private static func fill(_ template: String, _ values: [String: String]) -> String {
+  private static func fill(_ template: String, _ values: [String: String]) -> String {  // own names
     var text = ""
     var rest = template[...]
     while let open = rest.firstIndex(of: "{") {

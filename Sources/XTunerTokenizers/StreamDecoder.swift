@@ -15,8 +15,10 @@ public struct StreamDecoder: Sendable {
   }
 
   /// The text that `id` completes; empty while a character lacks bytes.
-  public mutating func append(_ id: Int32) -> String {
-    guard tokenizer.parts.decoder.isConcatenation else { return appendWithNeighbours(id) }
+  ///
+  /// - Throws: As `Tokenizer.decode`.
+  public mutating func append(_ id: Int32) throws(TokenizerError) -> String {
+    guard tokenizer.parts.decoder.isConcatenation else { return try appendWithNeighbours(id) }
     pending += tokenizer.decodedBytes(of: id, skipSpecialTokens: skipSpecialTokens)
     let held = UTF8Text.incompleteSuffixCount(pending)
     let text = UTF8Text.string(Array(pending.dropLast(held)))
@@ -27,18 +29,20 @@ public struct StreamDecoder: Sendable {
   /// The rest: an incomplete character becomes U+FFFD.
   ///
   /// The decoder can be used anew afterwards.
-  public mutating func finish() -> String {
+  ///
+  /// - Throws: As `Tokenizer.decode`.
+  public mutating func finish() throws(TokenizerError) -> String {
     defer {
       pending = []
       ids = []
       handedOut = 0
     }
-    guard tokenizer.parts.decoder.isConcatenation else { return rest(of: currentText) }
+    guard tokenizer.parts.decoder.isConcatenation else { return rest(of: try currentText()) }
     return UTF8Text.string(pending)
   }
 
-  private var currentText: String {
-    tokenizer.decode(ids, skipSpecialTokens: skipSpecialTokens)
+  private func currentText() throws(TokenizerError) -> String {
+    try tokenizer.decode(ids, skipSpecialTokens: skipSpecialTokens)
   }
 
   private func rest(of text: String) -> String {
@@ -46,9 +50,9 @@ public struct StreamDecoder: Sendable {
   }
 
   /// Decodes from the first id again, since a decoder such as Strip treats the beginning apart.
-  private mutating func appendWithNeighbours(_ id: Int32) -> String {
+  private mutating func appendWithNeighbours(_ id: Int32) throws(TokenizerError) -> String {
     ids.append(id)
-    let text = currentText
+    let text = try currentText()
     guard !text.unicodeScalars.reversed().prefix(1).contains("\u{FFFD}") else { return "" }
     let new = rest(of: text)
     handedOut = text.utf8.count

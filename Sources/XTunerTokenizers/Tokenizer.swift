@@ -1,6 +1,7 @@
 internal import Crypto
 internal import Foundation
 internal import Synchronization
+internal import XTunerText
 
 /// Byte-pair encoding of text as Hugging Face `tokenizers` and tiktoken do it, id for id.
 ///
@@ -14,7 +15,7 @@ public final class Tokenizer: Sendable {
   /// What each added token becomes in decoded text: as the reference, normalised tokens the
   /// normalised way.
   private let addedSpellings: [Int32: [UInt8]]
-  private let addedByContent: [String: Int32]
+  private let addedByContent: [ExactText: Int32]
   private let pool = Mutex<[EncodingScratch]>([])
 
   /// One more than the largest id.
@@ -59,13 +60,14 @@ public final class Tokenizer: Sendable {
       }
       spellings[token.id] = normalized ?? content
     }
+    if let failure = matcher.takeFailure() { throw failure.located(in: files.path) }
     addedSpellings = spellings
     rawMatcher = AddedTokenMatcher(
       parts.added.filter { !$0.isNormalized }, spelling: { spellings[$0.id] ?? [] })
     normalizedMatcher = AddedTokenMatcher(
       parts.added.filter(\.isNormalized), spelling: { spellings[$0.id] ?? [] })
     var byID: [Int32: AddedToken] = [:]
-    var byContent: [String: Int32] = [:]
+    var byContent: [ExactText: Int32] = [:]
     for token in parts.added {
       byID[token.id] = token
       byContent[token.content] = token.id
@@ -77,6 +79,8 @@ public final class Tokenizer: Sendable {
     var hash = SHA256()
     hash.update(data: files.bytes)
     if let configuration = files.configuration { hash.update(data: configuration) }
+    // Only where they matter, so that caches of other tokenizers stay valid.
+    for token in parts.namedTokens { hash.update(data: Array(token.fingerprint.utf8)) }
     if let family { hash.update(data: Array(family.rawValue.utf8)) }
     contentHash = hash.finalize().map { byte in
       let hex = String(byte, radix: 16)
@@ -87,8 +91,11 @@ public final class Tokenizer: Sendable {
   /// The folder the tokenizer was read from; nil if it was made in memory.
   public var folder: String? { files.folder }
 
-  /// Writes the defining file and `tokenizer_config.json`, if there is one, into `folder`.
+  /// Writes the defining file and those beside it that say more about its tokens into `folder`.
   public func save(to folder: String) throws(TokenizerError) { try files.save(to: folder) }
+
+  /// The files that `save` writes, by name.
+  public var savedFiles: [(name: String, bytes: [UInt8])] { files.saved }
 
   // MARK: - Single tokens
 
@@ -110,45 +117,62 @@ public final class Tokenizer: Sendable {
     return String(decoding: bytes, as: UTF8.self)
   }
 
+  /// Whether `id` is an added token, special or not: found in texts as a whole, never put together
+  /// from pieces.
+  public func isAdded(_ id: Int32) -> Bool { addedByID[id] != nil }
+
+  /// What people should know about the files, such as keys of `tokenizer_config.json` that are not
+  /// known here.
+  public var notes: [String] { parts.notes }
+
   /// Whether `id` is a special token, which `skipSpecialTokens` leaves out.
   public func isSpecial(_ id: Int32) -> Bool { addedByID[id]?.isSpecial == true }
 
   // MARK: - Encoding
 
   /// The ids of `text`; with `addSpecialTokens` also those the post-processor puts around it.
-  public func encode(_ text: String, addSpecialTokens: Bool = false) -> [Int32] {
-    var text = text
-    return text.withUTF8 { encode(wellFormed: $0, addSpecialTokens) }
-  }
-
-  /// The ids of UTF-8 `bytes`; every ill-formed part counts as U+FFFD.
+  ///
+  /// - Throws: `TokenizerError` where a pattern or normalizer of the file takes too long on the text
+  ///   or makes too much of it.
   public func encode(
-    utf8 bytes: UnsafeBufferPointer<UInt8>, addSpecialTokens: Bool = false
-  ) -> [Int32] {
-    guard UTF8Text.firstInvalid(bytes) != nil else {
-      return encode(wellFormed: bytes, addSpecialTokens)
-    }
-    return UTF8Text.repaired(bytes).withUnsafeBufferPointer {
-      encode(wellFormed: $0, addSpecialTokens)
-    }
+    _ text: String, addSpecialTokens: Bool = false
+  ) throws(TokenizerError) -> [Int32] {
+    var text = text
+    return try text.withUTF8 { result(wellFormed: $0, addSpecialTokens) }.get()
   }
 
   /// The ids of UTF-8 `bytes`; every ill-formed part counts as U+FFFD.
+  ///
+  /// - Throws: As `encode(_:addSpecialTokens:)`.
   public func encode(
     utf8 bytes: some Collection<UInt8>, addSpecialTokens: Bool = false
-  ) -> [Int32] {
-    let ids = bytes.withContiguousStorageIfAvailable {
-      encode(utf8: $0, addSpecialTokens: addSpecialTokens)
-    }
-    return ids
-      ?? Array(bytes).withUnsafeBufferPointer {
-        encode(utf8: $0, addSpecialTokens: addSpecialTokens)
-      }
+  ) throws(TokenizerError) -> [Int32] {
+    try result(utf8: bytes, addSpecialTokens: addSpecialTokens).get()
   }
 
-  private func encode(
+  /// What `encode` returns or throws, for closures that cannot throw.
+  func result(
+    utf8 bytes: some Collection<UInt8>, addSpecialTokens: Bool = false
+  ) -> Result<[Int32], TokenizerError> {
+    let known = bytes.withContiguousStorageIfAvailable { result(anyBytes: $0, addSpecialTokens) }
+    return known
+      ?? Array(bytes).withUnsafeBufferPointer { result(anyBytes: $0, addSpecialTokens) }
+  }
+
+  private func result(
+    anyBytes bytes: UnsafeBufferPointer<UInt8>, _ addSpecialTokens: Bool
+  ) -> Result<[Int32], TokenizerError> {
+    guard UTF8Text.firstInvalid(bytes) != nil else {
+      return result(wellFormed: bytes, addSpecialTokens)
+    }
+    return UTF8Text.repaired(bytes).withUnsafeBufferPointer {
+      result(wellFormed: $0, addSpecialTokens)
+    }
+  }
+
+  private func result(
     wellFormed bytes: UnsafeBufferPointer<UInt8>, _ addSpecialTokens: Bool
-  ) -> [Int32] {
+  ) -> Result<[Int32], TokenizerError> {
     let scratch = pool.withLock { $0.popLast() } ?? EncodingScratch()
     let output = scratch.output
     if addSpecialTokens { for id in parts.postProcessor.before { output.append(id) } }
@@ -160,8 +184,10 @@ public final class Tokenizer: Sendable {
     if addSpecialTokens { for id in parts.postProcessor.after { output.append(id) } }
     let ids = output.array
     output.removeAll()
-    pool.withLock { $0.append(scratch) }
-    return ids
+    let failure = scratch.matcher.takeFailure()
+    // What was found out about pieces while matching failed is not kept.
+    if failure == nil { pool.withLock { $0.append(scratch) } }
+    return failure.map { .failure($0.located(in: files.path)) } ?? .success(ids)
   }
 
   private func encode(_ bytes: UnsafeBufferPointer<UInt8>, _ scratch: EncodingScratch) {
@@ -197,14 +223,23 @@ public final class Tokenizer: Sendable {
   // MARK: - Decoding
 
   /// The text of `ids`; ill-formed bytes become U+FFFD, ids without a token are left out.
-  public func decode(_ ids: [Int32], skipSpecialTokens: Bool = false) -> String {
+  ///
+  /// - Throws: `TokenizerError` where a pattern of the file's decoder takes too long on the text, or
+  ///   where the decoder makes too much of it.
+  public func decode(
+    _ ids: [Int32], skipSpecialTokens: Bool = false
+  ) throws(TokenizerError) -> String {
     if parts.decoder.isConcatenation {
       var bytes: [UInt8] = []
       for id in ids { bytes += decodedBytes(of: id, skipSpecialTokens: skipSpecialTokens) }
       return UTF8Text.string(bytes)
     }
-    return parts.decoder.decode(
-      ids.compactMap { tokenBytes(of: $0, skipSpecialTokens: skipSpecialTokens) })
+    let tokens = ids.compactMap { tokenBytes(of: $0, skipSpecialTokens: skipSpecialTokens) }
+    do throws(TokenizerError) {
+      return try parts.decoder.decode(tokens)
+    } catch {
+      throw error.located(in: files.path)
+    }
   }
 
   /// Makes a decoder for ids that arrive one by one.

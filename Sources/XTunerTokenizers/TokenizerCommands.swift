@@ -2,13 +2,13 @@ internal import Foundation
 
 /// The work of the command line's `tokenizer` commands.
 public enum TokenizerCommands {
-  /// What `encodeLines` did.
+  /// What `encodedLines` did.
   public struct Summary: Sendable, Equatable {
     /// Lines of the input; a final line break does not begin another.
     public var lineCount: Int
     /// Bytes of the input without its line breaks.
     public var byteCount: Int
-    /// Ids written.
+    /// Ids of all lines.
     public var tokenCount: Int
     /// Seconds spent encoding, without reading and writing files.
     public var seconds: Double
@@ -20,12 +20,12 @@ public enum TokenizerCommands {
     }
   }
 
-  /// Encodes every line of `input` (cut at `\n`, bytes as they are) to a JSON list in `output`.
+  /// Encodes every line of `input` (cut at `\n`, bytes as they are) to a line with a JSON list.
   ///
   /// Ill-formed UTF-8 counts as U+FFFD. No special tokens are added; those in the text are found.
-  public static func encodeLines(
-    tokenizer: Tokenizer, input: String, output: String, threads: Int
-  ) throws(TokenizerError) -> Summary {
+  public static func encodedLines(
+    tokenizer: Tokenizer, input: String, threads: Int
+  ) throws(TokenizerError) -> (text: [UInt8], summary: Summary) {
     guard threads > 0 else {
       throw TokenizerError(.invalidArgument, key: "threads", "must be at least 1, is \(threads)")
     }
@@ -34,8 +34,8 @@ public enum TokenizerCommands {
     if lines.last?.isEmpty == true { lines.removeLast() }
     let parts = lines
     let start = ContinuousClock.now
-    let ids = tokenizer.parallelMap(count: parts.count, threads: threads) {
-      tokenizer.encode(utf8: parts[$0])
+    let ids = try tokenizer.encodeBatch(count: parts.count, threads: threads) {
+      tokenizer.result(utf8: parts[$0])
     }
     let elapsed = ContinuousClock.now - start
     var text: [UInt8] = []
@@ -47,9 +47,9 @@ public enum TokenizerCommands {
       }
       text.append(contentsOf: "]\n".utf8)
     }
-    try TokenizerFiles.write(text, to: output)
-    return Summary(
+    let summary = Summary(
       lineCount: lines.count, byteCount: lines.reduce(0) { $0 + $1.count },
       tokenCount: ids.reduce(0) { $0 + $1.count }, seconds: elapsed / .seconds(1))
+    return (text, summary)
   }
 }

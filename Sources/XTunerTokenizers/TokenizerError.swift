@@ -33,6 +33,11 @@ public struct TokenizerError: Error, Equatable, Sendable, CustomStringConvertibl
     self.message = message
   }
 
+  /// This error with a file, where it has none.
+  func located(in file: String) -> TokenizerError {
+    self.file.isEmpty ? TokenizerError(code, file: file, key: key, message) : self
+  }
+
   /// File, key and message in one line.
   public var description: String {
     [file, key, message].filter { !$0.isEmpty }.joined(separator: ": ")

@@ -1,3 +1,5 @@
+internal import XTunerText
+
 /// What a tokenizer file defines, read and checked.
 struct TokenizerParts: Sendable {
   var normalizer: Normalizer?
@@ -6,17 +8,16 @@ struct TokenizerParts: Sendable {
   var decoder: TokenDecoder
   var postProcessor = PostProcessor()
   var added: [AddedToken] = []
+  /// Those of `added` that files beside `tokenizer.json` add or change, except new ones of
+  /// `added_tokens_decoder`.
+  private(set) var namedTokens: [AddedToken] = []
   /// Whether huge texts are cut as Kimi's own tokenizer does.
   var splitsLongText = false
+  /// What people should know about the files.
+  private(set) var notes: [String] = []
 
   init(_ files: TokenizerFiles, family: TokenizerFamily?) throws(TokenizerError) {
-    var configuration: ConfigurationNode?
-    if let bytes = files.configuration {
-      let path =
-        files.configurationPath.isEmpty
-        ? TokenizerFiles.configurationName : files.configurationPath
-      configuration = ConfigurationNode(try TokenizerJSON.parse(bytes, file: path), file: path)
-    }
+    let configuration = try files.node(TokenizerFiles.configurationName)
     if files.isTiktoken {
       try self.init(tiktoken: files, configuration, family: family)
     } else {
@@ -27,6 +28,21 @@ struct TokenizerParts: Sendable {
       try self.init(json: files, configuration)
     }
     try checkAddedTokens(file: files.path)
+    if let configuration { try check(configuration) }
+  }
+
+  /// What `tokenizer_config.json` asks for beyond tokens.
+  private mutating func check(_ configuration: ConfigurationNode) throws(TokenizerError) {
+    if try configuration.bool("split_special_tokens", default: false) {
+      throw try configuration.required("split_special_tokens").error(
+        .unsupported, "is true; special tokens in a text are always found, set it to false")
+    }
+    let unknown = try configuration.unknownKeys(of: TokenizerFiles.configurationName)
+    guard !unknown.isEmpty else { return }
+    let names = unknown.prefix(8).map { String($0.prefix(40)) }.joined(separator: ", ")
+    notes.append(
+      "\(configuration.file): not known here and not used: \(names)"
+        + (unknown.count > 8 ? " and \(unknown.count - 8) more" : ""))
   }
 
   // MARK: - tokenizer.json
@@ -36,10 +52,7 @@ struct TokenizerParts: Sendable {
   ) throws(TokenizerError) {
     let root = ConfigurationNode(
       try TokenizerJSON.parse(files.bytes, file: files.path), file: files.path)
-    try root.allowOnly([
-      "version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
-      "post_processor", "decoder", "model",
-    ])
+    try root.allowOnly(keysOf: "tokenizer.json")
     for name in ["truncation", "padding"] {
       if let node = try root.member(name) {
         throw node.error(
@@ -62,17 +75,15 @@ struct TokenizerParts: Sendable {
         if !token.content.isEmpty { added.append(token) }
       }
     }
+    let names = try NamedTokens(
+      configuration: configuration, map: files.node(TokenizerFiles.mapName),
+      added: files.node(TokenizerFiles.addedName))
+    namedTokens = try names.add(to: &added, vocabulary: model.vocabulary)
     if let configuration { try extend(from: configuration) }
   }
 
-  /// Tokens and template that only `tokenizer_config.json` knows.
+  /// What only `tokenizer_config.json` says about special tokens around a text.
   private mutating func extend(from configuration: ConfigurationNode) throws(TokenizerError) {
-    if let listed = try configuration.member("added_tokens_decoder") {
-      for token in try TiktokenFile.addedTokens(listed)
-      where !added.contains(where: { $0.content == token.content }) {
-        added.append(token)
-      }
-    }
     let name = try configuration.member("tokenizer_class")?.string() ?? ""
     guard ["LlamaTokenizerFast", "LlamaTokenizer"].contains(name) else { return }
     // This class adds bos and eos itself, whatever the template in tokenizer.json says.
@@ -96,7 +107,7 @@ struct TokenizerParts: Sendable {
     } else {
       content = try node.required("content").string()
     }
-    if let token = added.first(where: { $0.content == content }) { return token.id }
+    if let token = added.first(where: { $0.content.isExactly(content) }) { return token.id }
     if let id = model.vocabulary.id(of: content) { return id }
     throw node.error(.inconsistent, "\"\(content)\" is not a token of this tokenizer")
   }
@@ -131,6 +142,12 @@ struct TokenizerParts: Sendable {
       configuration, family: family, rankCount: vocabulary.idLimit, file: files.path)
     // The tiktoken library looks for special tokens in the text as given.
     for index in added.indices { added[index].isNormalized = false }
+    let known = Set<ExactText>(added.map(\.content))
+    let names = try NamedTokens(configuration: configuration, map: nil, added: nil)
+    for name in names.all where !known.contains(name.token.content) {
+      throw name.node.error(
+        .inconsistent, "\"\(name.token.content.prefix(60))\" is not a token of \(files.path)")
+    }
   }
 
   // MARK: - Checks
@@ -138,8 +155,15 @@ struct TokenizerParts: Sendable {
   /// Added tokens must not take ids or contents away from each other or from the vocabulary.
   private func checkAddedTokens(file: String) throws(TokenizerError) {
     var contents: [Int32: String] = [:]
+    // An id far above the vocabulary is damage; tables and the model's rows would have that size.
+    let limit = model.vocabulary.idLimit + added.count * 8 + 1_000_000
     for token in added {
-      let key = "added_tokens \"\(token.content)\""
+      let key = "added_tokens \"\(token.content.prefix(60))\""
+      guard token.id < limit else {
+        throw TokenizerError(
+          .inconsistent, file: file, key: key,
+          "has id \(token.id), far above the \(model.vocabulary.count) tokens of the vocabulary")
+      }
       if let other = contents[token.id] {
         throw TokenizerError(
           .inconsistent, file: file, key: key, "has id \(token.id), which \"\(other)\" has too")
@@ -165,9 +189,10 @@ struct TokenizerParts: Sendable {
         )
       }
     }
-    if let twice = Dictionary(grouping: added, by: \.content).first(where: { $0.value.count > 1 }) {
+    var seen: Set<ExactText> = []
+    for token in added where !seen.insert(token.content).inserted {
       throw TokenizerError(
-        .inconsistent, file: file, key: "added_tokens \"\(twice.key)\"", "is listed twice")
+        .inconsistent, file: file, key: "added_tokens \"\(token.content)\"", "is listed twice")
     }
   }
 }

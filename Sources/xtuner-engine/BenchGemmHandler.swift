@@ -32,6 +32,7 @@ enum BenchGemmHandler {
     }
     Output.note("memory")
     let bandwidth = MachineLimits.bandwidth()
+    // own names
     let byName = Dictionary(uniqueKeysWithValues: rates.map { ($0.shape.name, $0.bfloat16) })
     let rooflines = lengths.map { length in
       (

@@ -194,7 +194,12 @@ struct BenchStepHandler {
       ("sys", Self.rounded(Self.median(steps.map(\.system)))),
       ("best", Self.rounded(steps.map(\.total).min() ?? .nan)),
       ("gflops", Self.rounded(operations / total / 1e9)), ("peak", Self.rounded(peak / 1e9)),
-      ("mfu", Self.rounded(operations / total / peak)),
+      // A CPU's peak is measured: with other work on the machine it may be too low to be a base.
+      (
+        "mfu",
+        device.kind == .cpu && operations / total > peak
+          ? .null : Self.rounded(operations / total / peak)
+      ),
       ("rss_gb", Self.rounded(Double(MachineLoad.peakResidentKibibytes()) / 1e6)),
       ("device_gb", deviceGigabytes),
       ("first_step_s", firstStepAge.map(Self.rounded) ?? .null),

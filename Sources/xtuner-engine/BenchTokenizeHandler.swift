@@ -1,27 +1,28 @@
 import Foundation
 import XTunerCommands
+import XTunerSystem
 import XTunerTokenizers
 import XTunerTrainer
 
 /// `xtuner bench tokenize`.
 enum BenchTokenizeHandler {
   static func run(_ command: BenchTokenizeCommand) throws {
-    let tokenizer = try Tokenizer(path: command.tokenizer)
+    let tokenizer = try Tokenizer(path: try ModelLocation.ofProcess.path(of: command.tokenizer))
     guard let data = FileManager.default.contents(atPath: command.input) else {
       throw CommandFailure(.data, "\(command.input): cannot be read; give a text file")
     }
-    let lines = String(decoding: data, as: UTF8.self)
-      .split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+    let lines = data.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+      .map { String(decoding: $0, as: UTF8.self) }
     guard !data.isEmpty else {
       throw CommandFailure(.data, "\(command.input): is empty; give a text file")
     }
-    let threads = command.threads ?? ProcessInfo.processInfo.activeProcessorCount
+    let threads = command.threads ?? ProcessorCount.available()
     var tokenCount = 0
-    let results = (1...threads).map { count in
+    let results = try (1...threads).map { count in
       var best = Double.infinity
       for _ in 0..<command.rounds {
-        let time = ContinuousClock().measure {
-          tokenCount = tokenizer.encodeBatch(lines, threads: count).reduce(0) { $0 + $1.count }
+        let time = try ContinuousClock().measure {
+          tokenCount = try tokenizer.encodeBatch(lines, threads: count).reduce(0) { $0 + $1.count }
         }
         best = min(best, time.seconds)
       }

@@ -4,7 +4,9 @@ import Torch
 import XTunerCheckpoint
 import XTunerData
 import XTunerGeneration
+import XTunerInput
 import XTunerModels
+import XTunerSystem
 import XTunerTokenizers
 import XTunerTrainer
 
@@ -20,7 +22,8 @@ struct CommandFailure: Error, CustomStringConvertible {
   /// A failure that a command finds itself.
   init(_ exitCode: RunExitCode, _ message: String) {
     self.exitCode = exitCode
-    self.message = message
+    // Names and values out of files may hold anything, and be of any length.
+    self.message = ReadableText.message(message)
   }
 
   /// The failure that an error of any module means.
@@ -43,7 +46,7 @@ struct CommandFailure: Error, CustomStringConvertible {
     case let error as ModelConfigurationError: self.init(.model, error.description)
     case let error as GenerationError: self.init(Self.exitCode(error.code), error.description)
     case let error as CocoaError: self.init(Self.exitCode(error.code), Self.text(error))
-    default: self.init(.failure, "\(error)")
+    default: self.init(.failure, SystemReason.text(error))
     }
   }
 
@@ -61,7 +64,7 @@ struct CommandFailure: Error, CustomStringConvertible {
 
   private static func exitCode(_ code: CheckpointError.Code) -> RunExitCode {
     switch code {
-    case .noSpace, .occupied: .storage
+    case .noSpace, .occupied, .unwritable: .storage
     case .inputOutput, .damaged, .missing, .mismatch: .model
     }
   }
@@ -73,7 +76,7 @@ struct CommandFailure: Error, CustomStringConvertible {
   private static func exitCode(_ code: GenerationError.Code) -> RunExitCode {
     switch code {
     case .invalidOption, .invalidPrompt: .usage
-    case .missingTokenizer, .unsupported: .model
+    case .missingTokenizer, .unsupported, .tokenizer: .model
     case .nonFinite: .nonFinite
     }
   }
@@ -88,6 +91,6 @@ struct CommandFailure: Error, CustomStringConvertible {
   }
 
   private static func text(_ error: CocoaError) -> String {
-    "\(error.filePath.map { "\($0): " } ?? "")\(error.localizedDescription)"
+    "\(error.filePath.map { "\($0): " } ?? "")\(SystemReason.text(error))"
   }
 }

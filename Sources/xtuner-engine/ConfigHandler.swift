@@ -6,11 +6,13 @@ import XTunerTrainer
 enum ConfigHandler {
   static func check(_ command: ConfigCheckCommand) throws -> RunExitCode {
     var problems: [ConfigurationError.Problem] = []
+    var findings: [(label: String, value: String)] = []
     do throws(ConfigurationError) {
       let configuration = try command.source.load()
-      // Beyond the file itself: the model must be one that can be built.
-      try checkModel(configuration)
-      try checkTemplate(configuration)
+      if !command.formOnly {
+        let check = ConfigurationCheck(configuration)
+        (problems, findings) = (check.problems, check.findings)
+      }
     } catch {
       problems = error.problems
     }
@@ -24,6 +26,7 @@ enum ConfigHandler {
       Output.write(["valid": .bool(problems.isEmpty), "problems": .array(list)])
     } else if problems.isEmpty {
       Output.write("\(command.source.file): no problems")
+      Output.write(rows: findings)
     } else {
       throw ConfigurationError(file: command.source.file, problems: problems)
     }
@@ -36,25 +39,6 @@ enum ConfigHandler {
       Output.write(configuration.json())
     } else {
       Output.write(configuration.yaml(commented: command.comments), terminator: "")
-    }
-  }
-
-  private static func checkModel(_ configuration: RunConfiguration) throws(ConfigurationError) {
-    do {
-      _ = try configuration.modelConfiguration()
-    } catch let error as ConfigurationError {
-      throw error
-    } catch {
-      throw configuration.error(at: "model", "\(error)")
-    }
-  }
-
-  private static func checkTemplate(_ configuration: RunConfiguration) throws(ConfigurationError) {
-    guard let name = configuration.data.template else { return }
-    do throws(ChatTemplateError) {
-      _ = try ChatTemplate.named(name)
-    } catch {
-      throw configuration.error(at: "data.template", error.description)
     }
   }
 }

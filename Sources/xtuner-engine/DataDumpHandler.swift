@@ -8,6 +8,13 @@ import XTunerTrainer
 enum DataDumpHandler {
   static func run(_ command: DataDumpCommand) throws {
     let configuration = try command.source.load()
+    let options = configuration.data
+    let files = (options.train + options.evaluation).flatMap { OutputName.dataFiles($0.path) }
+    try OutputName.checkFile(
+      "--out", command.out,
+      inputs: files + [command.source.file]
+        + [configuration.tokenizer.path, configuration.model.path].compactMap(\.self))
+    try checkSize(command, configuration)
     let loader = try PreparedData.loaded(configuration).makeLoader(configuration)
     var steps: [[Pack]] = []
     while steps.count < command.steps {
@@ -25,6 +32,23 @@ enum DataDumpHandler {
     let table = PackTable(steps, sequenceLength: configuration.data.sequenceLength)
     try Output.write(table.tensors, to: command.out)
     report(table, command)
+  }
+
+  /// Refuses what would not fit into memory, where the tables are put together: 16 bytes a token.
+  private static func checkSize(
+    _ command: DataDumpCommand, _ configuration: RunConfiguration
+  ) throws(CommandFailure) {
+    let perStep = configuration.training.packsPerStep * configuration.data.sequenceLength
+    let limit = 1 << 30
+    guard command.steps > limit / perStep else { return }
+    throw CommandFailure(
+      .usage,
+      """
+      --steps: \(command.steps) steps of training.packs_per_step \
+      (\(configuration.training.packsPerStep)) x data.sequence_length \
+      (\(configuration.data.sequenceLength)) tokens are more than the \(limit) tokens of one file; \
+      give at most \(max(1, limit / perStep))
+      """)
   }
 
   private static func report(_ table: PackTable, _ command: DataDumpCommand) {

@@ -3,6 +3,7 @@ import XTunerCommands
 import XTunerData
 import XTunerTokenizers
 import XTunerTrainer
+import XTunerText
 
 /// `xtuner data inspect`.
 enum DataInspectHandler {
@@ -23,10 +24,10 @@ enum DataInspectHandler {
     for index in command.index..<last {
       let sample = Sample(source, index: index)
       if command.json {
-        Output.write(sample.json(source, data: data))
+        Output.write(try sample.json(source, data: data))
       } else {
         if index > command.index { Output.write("") }
-        Output.write(sample.text(source, data: data, renderer: renderer))
+        Output.write(try sample.text(source, data: data, renderer: renderer))
       }
     }
   }
@@ -39,7 +40,7 @@ enum DataInspectHandler {
       }
       return first
     }
-    guard let found = sources.first(where: { $0.name == name }) else {
+    guard let found = sources.first(where: { $0.name.isExactly(name) }) else {
       let names = sources.map(\.name).joined(separator: ", ")
       throw CommandFailure(.usage, "--source must be one of \(names), is \(name)")
     }
@@ -76,27 +77,31 @@ private struct Sample {
 
   private var place: String? { origin.map { "\($0.file):\($0.line)" } }
 
-  func text(_ source: DataSource, data: PreparedData, renderer: SampleRenderer) -> String {
+  func text(
+    _ source: DataSource, data: PreparedData, renderer: SampleRenderer
+  ) throws -> String {
     let percent = NumberFormat.percent(Double(lossTokenCount) / Double(max(tokens.count, 1)))
-    let rendered = renderer.render(tokens: tokens, lossMask: lossMask) {
-      data.tokenizer.decode($0)
+    let rendered = try renderer.render(tokens: tokens, lossMask: lossMask) {
+      try data.tokenizer.decode($0)
     }
     return """
       \(source.name), sample \(index) of \(source.samples.count), \(place ?? "origin unknown")
       \(tokens.count) tokens, \(lossTokenCount) with a loss (\(percent)); template \
-      \(data.template.name)
+      \(data.template?.name ?? "none")
 
       \(rendered)
       """
   }
 
-  func json(_ source: DataSource, data: PreparedData) -> KeyValuePairs<String, JSONValue> {
-    [
+  func json(
+    _ source: DataSource, data: PreparedData
+  ) throws -> KeyValuePairs<String, JSONValue> {
+    try [
       "source": .string(source.name), "index": .integer(index),
       "file": .optional(origin?.file), "line": origin.map { .integer($0.line) } ?? .null,
       "loss_tokens": .integer(lossTokenCount), "tokens": .integers(tokens),
       "loss_mask": .integers(lossMask.map { $0 ? 1 : 0 }),
-      "text": .string(data.tokenizer.decode(tokens)),
+      "text": .string(try data.tokenizer.decode(tokens)),
     ]
   }
 }

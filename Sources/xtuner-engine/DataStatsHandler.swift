@@ -13,7 +13,7 @@ enum DataStatsHandler {
       sequenceLength: data.packing.sequenceLength, lookAhead: data.packing.lookAhead,
       cutsLongSamples: data.cutsTexts, seed: UInt64(configuration.run.seed))
     guard command.json else {
-      return Output.write(statistics.text(), terminator: "")
+      return Output.write(statistics.text(width: Output.tableWidth), terminator: "")
     }
     let encoder = JSONEncoder()
     encoder.keyEncodingStrategy = .convertToSnakeCase

@@ -12,7 +12,10 @@ enum ExportHandler {
       throw CommandFailure(
         .storage, "--to \(command.to): is not empty; choose another folder, or add --overwrite")
     }
+    try OutputName.checkFolder("--to", command.to, inputs: [command.checkpoint])
     let export = try RunExport(path: command.checkpoint)
+    try OutputName.checkFolder(
+      "--to", command.to, inputs: [export.checkpointPath], sealed: [export.checkpointPath])
     Output.note("\(export.checkpointPath): step \(export.step)")
     let dtype = command.dtype.map { DType($0) } ?? export.dtype
     try export.write(to: command.to, dtype: dtype, overwrites: command.overwrite)

@@ -17,6 +17,8 @@ struct GenerateHandler {
   /// Generates what the command asks for.
   static func run(_ command: GenerateCommand) throws {
     if let threads = command.threads { Torch.setThreadCount(threads) }
+    var command = command
+    command.model = try ModelLocation.ofProcess.path(of: command.model)
     let handler = try GenerateHandler(command)
     if let prompt = command.prompt {
       try handler.answerOnce(prompt)
@@ -40,18 +42,19 @@ struct GenerateHandler {
       template = nil
     }
     let model = try PreparedModel(path: command.model, computeDType: DType(command.dtype)).model
+    for note in model.configuration.notes { Output.note(note) }
     generator = TextGenerator(model: model, tokenizer: tokenizer)
     options = SamplingOptions(
       maximumTokenCount: command.maxTokens, temperature: command.temperature, topP: command.topP,
       topK: command.topK > 0 ? command.topK : nil, stopStrings: command.stop,
       stopTokens: generator.stopTokens(template: template)
-        .union(ModelFolder(path: command.model).endTokens(tokenizer: tokenizer)),
+        .union(try ModelFolder(path: command.model).endTokens(tokenizer: tokenizer)),
       seed: command.seed)
   }
 
   private func answerOnce(_ prompt: String) throws {
     guard let template else {
-      _ = try answer(tokenizer.encode(prompt, addSpecialTokens: true))
+      _ = try answer(try tokenizer.encode(prompt, addSpecialTokens: true))
       return
     }
     let messages = systemMessages + [ChatMessage(role: "user", content: prompt)]
@@ -65,7 +68,7 @@ struct GenerateHandler {
     let isInteractive = isatty(STDIN_FILENO) == 1
     if isInteractive { Output.note("One message a line; Ctrl-D ends the chat.") }
     while true {
-      if isInteractive { FileHandle.standardError.write(Data("> ".utf8)) }
+      if isInteractive { Output.prompt("> ") }
       guard let line = readLine() else { break }
       guard !line.allSatisfy(\.isWhitespace) else { continue }
       messages.append(ChatMessage(role: "user", content: line))
@@ -80,7 +83,7 @@ struct GenerateHandler {
   }
 
   private func encode(_ messages: [ChatMessage], _ template: ChatTemplate) throws -> [Int32] {
-    tokenizer.encode(
+    try tokenizer.encode(
       try template.render(
         messages, addGenerationPrompt: true, enableThinking: command.thinking))
   }

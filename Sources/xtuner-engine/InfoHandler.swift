@@ -3,17 +3,18 @@ import Torch
 import XTunerCommands
 import XTunerData
 import XTunerModels
+import XTunerSystem
 import XTunerTokenizers
 import XTunerTrainer
 
 /// `xtuner info`.
 enum InfoHandler {
   static func run(_ command: InfoCommand) {
-    let cores = ProcessInfo.processInfo.activeProcessorCount
+    let cores = ProcessorCount.available()
     let memory = Int(clamping: ProcessInfo.processInfo.physicalMemory)
     let processor = field("model name", of: "/proc/cpuinfo") ?? "unknown"
     let presets = ModelPreset.all.map(\.name)
-    let formats = DataFormat.allCases.map(\.rawValue)
+    let formats = DataOptions.Format.allCases.map(\.rawValue)
     let cuda = CUDAPlugin(in: Accelerator.programFolder)
     let ascend =
       Accelerator.load(.privateUse) ?? "\(Device.count(of: .privateUse)) NPUs, never tried on one"

@@ -24,7 +24,7 @@ enum LaunchHandler {
         environment: environment, masterPort: store.port,
         layout: RunLayout(
           root: configuration.run.directory ?? "runs/\(configuration.run.name)")))
-    let stopRequest = StopRequest()
+    let stopRequest = StopRequest { Output.note($0) }
     let signals = SignalHandlers(
       request: stopRequest,
       // Rank 0 tells the person that the stop was understood.

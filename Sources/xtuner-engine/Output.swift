@@ -1,14 +1,29 @@
 import Foundation
 import Torch
 import XTunerCheckpoint
+import XTunerSystem
 import XTunerTokenizers
 import XTunerTrainer
 
 /// What commands say: results on standard output, everything else on standard error.
 enum Output {
-  /// Writes a result.
+  /// Writes a result: what the command is for.
+  ///
+  /// Where it cannot be written the command has failed, and ends with ``RunExitCode/storage``.
   static func write(_ text: String, terminator: String = "\n") {
-    FileHandle.standardOutput.write(Data("\(text)\(terminator)".utf8))
+    guard let failure = StandardStream.output.write("\(text)\(terminator)") else { return }
+    note("error: standard output cannot be written: \(String(cString: strerror(failure)))")
+    exit(RunExitCode.storage.rawValue)
+  }
+
+  /// Tells how a run went whose results are files: where nobody can be told, it went no worse.
+  static func tell(_ text: String) {
+    guard let failure = StandardStream.output.write("\(text)\n") else { return }
+    note(
+      """
+      standard output cannot be written (\(String(cString: strerror(failure)))): the summary is \
+      lost, the run's files are whole
+      """)
   }
 
   /// Writes one JSON object on one line.
@@ -29,18 +44,50 @@ enum Output {
     }
   }
 
-  /// Writes a message for people.
-  static func note(_ text: String) {
-    FileHandle.standardError.write(Data("\(text)\n".utf8))
+  /// Writes a file, whole or not at all.
+  ///
+  /// - Throws: `CommandFailure` of storage.
+  static func write(_ bytes: [UInt8], to path: String) throws(CommandFailure) {
+    do throws(CheckpointError) {
+      try OutputFile.write(bytes, to: path)
+    } catch {
+      throw CommandFailure(.storage, "--out \(error)")
+    }
   }
 
+  /// Writes a message for people, on a terminal without a break inside a word.
+  static func note(_ text: String) {
+    let terminal = Terminal.standardError
+    let shown = terminal.isInteractive ? text.wrapped(columns: terminal.columns) : text
+    StandardStream.error.write("\(shown)\n")
+  }
+
+  /// Asks for input.
+  static func prompt(_ text: String) { StandardStream.error.write(text) }
+
   /// Writes pairs of a label and a value, the values below each other.
-  static func write(rows: [(label: String, value: String)]) {
-    let width = rows.map(\.label.count).max() ?? 0
-    for row in rows {
-      let padding = String(repeating: " ", count: width - row.label.count + 2)
-      write("\(row.label)\(padding)\(row.value)")
-    }
+  static func write(rows: [(label: String, value: String)]) { write(lines(rows)) }
+
+  /// Pairs of a label and a value, a line each or more where the terminal is narrow.
+  static func lines(_ rows: [(label: String, value: String)]) -> String {
+    let indentation = (rows.map(\.label.count).max() ?? 0) + 2
+    let columns = tableWidth ?? .max
+    return rows.map { row in
+      let padding = String(repeating: " ", count: indentation - row.label.count)
+      return "\(row.label)\(padding)\(row.value)"
+        .wrapped(columns: columns, indentation: indentation)
+    }.joined(separator: "\n")
+  }
+
+  /// Columns of the terminal that results go to; nil where they go to a file or another program.
+  static var tableWidth: Int? {
+    Terminal.standardOutput.isInteractive ? Terminal.standardOutput.columns : nil
+  }
+
+  /// Columns for a curve beside labels of `labelWidth` and `textWidth` of numbers.
+  static func curveWidth(labelWidth: Int, textWidth: Int) -> Int {
+    let columns = Terminal.standardOutput.columns
+    return min(48, max(columns - labelWidth - textWidth - 5, 8))
   }
 }
 

@@ -10,9 +10,12 @@ import XTunerTrainer
 enum ProbeHandler {
   static func run(_ command: ProbeCommand) throws {
     if let threads = command.threads { Torch.setThreadCount(threads) }
+    let folder = try ModelLocation.ofProcess.path(of: command.model)
+    try OutputName.checkFile("--out", command.out, inputs: [command.tokens, folder])
     let input = try ProbeInput(path: command.tokens)
     let prepared = try PreparedModel(
-      path: command.model, computeDType: DType(command.dtype), isTrained: command.grads)
+      path: folder, computeDType: DType(command.dtype), isTrained: command.grads)
+    for note in prepared.model.configuration.notes { Output.note(note) }
     try input.check(vocabularySize: prepared.model.configuration.vocabularySize)
     var tensors = [(name: "logits", tensor: logits(input, prepared.model))]
     var loss: Double?

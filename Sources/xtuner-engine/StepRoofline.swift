@@ -15,7 +15,7 @@ struct StepRoofline {
   ///   - rates: FLOP/s in bf16 by the name of a shape of `MatrixProductShape.ofBenchmarkModel`.
   ///   - bandwidth: Bytes/s of memory.
   ///   - length: Tokens of the pack.
-  init(rates: [String: Double], bandwidth: Double, length: Int) {
+  init(rates: [String: Double], bandwidth: Double, length: Int) {  // own names
     let (layers, hidden, heads, vocabulary) = (8.0, 512.0, 512.0, 32768.0)
     let (expertsPerToken, expertSize, experts, queryKeyValue) = (4.0, 256.0, 32.0, 768.0)
     func rate(_ name: String) -> Double { rates[name] ?? .nan }

@@ -1,14 +1,16 @@
 import Foundation
 import XTunerCommands
+import XTunerSystem
+import XTunerInput
 import XTunerTokenizers
 import XTunerTrainer
 
 /// `xtuner tokenizer encode`, `decode` and `info`.
 enum TokenizerHandler {
   static func encode(_ command: TokenizerEncodeCommand) throws {
-    let tokenizer = try Tokenizer(path: command.tokenizer)
+    let tokenizer = try Tokenizer(path: try ModelLocation.ofProcess.path(of: command.tokenizer))
     if let text = command.text {
-      let ids = tokenizer.encode(text)
+      let ids = try tokenizer.encode(text)
       guard command.json else {
         return Output.write(ids.map(String.init).joined(separator: " "))
       }
@@ -20,9 +22,11 @@ enum TokenizerHandler {
     guard FileManager.default.isReadableFile(atPath: input) else {
       throw CommandFailure(.data, "--input \(input): cannot be read; give a text file")
     }
-    let threads = command.threads ?? ProcessInfo.processInfo.activeProcessorCount
-    let summary = try TokenizerCommands.encodeLines(
-      tokenizer: tokenizer, input: input, output: out, threads: threads)
+    try OutputName.checkFile("--out", out, inputs: [input, command.tokenizer])
+    let threads = command.threads ?? ProcessorCount.available()
+    let (text, summary) = try TokenizerCommands.encodedLines(
+      tokenizer: tokenizer, input: input, threads: threads)
+    try Output.write(text, to: out)
     let rate = Double(summary.byteCount) / max(summary.seconds, 1e-9)
     if command.json {
       Output.write([
@@ -40,24 +44,28 @@ enum TokenizerHandler {
   }
 
   static func decode(_ command: TokenizerDecodeCommand) throws {
-    let tokenizer = try Tokenizer(path: command.tokenizer)
+    let tokenizer = try Tokenizer(path: try ModelLocation.ofProcess.path(of: command.tokenizer))
+    if let out = command.out {
+      try OutputName.checkFile(
+        "--out", out, inputs: [command.tokenizer] + (command.input.map { [$0] } ?? []))
+    }
     let lists = try command.input.map(readLists) ?? [command.ids]
     let count = Int32(tokenizer.vocabularySize)
     if let id = lists.joined().first(where: { $0 < 0 || $0 >= count }) {
       throw CommandFailure(
         .data, "\(command.tokenizer): ids must be from 0 to \(count - 1), one is \(id)")
     }
-    let texts = lists.map { ids in
-      let text = tokenizer.decode(ids, skipSpecialTokens: command.skipSpecialTokens)
+    let texts = try lists.map { ids in
+      let text = try tokenizer.decode(ids, skipSpecialTokens: command.skipSpecialTokens)
       return command.json ? JSONValue.string(text).text() : text
     }
     let text = texts.map { "\($0)\n" }.joined()
     guard let out = command.out else { return Output.write(text, terminator: "") }
-    try Data(text.utf8).write(to: URL(fileURLWithPath: out), options: .atomic)
+    try Output.write(Array(text.utf8), to: out)
   }
 
   static func info(_ command: TokenizerInfoCommand) throws {
-    let tokenizer = try Tokenizer(path: command.tokenizer)
+    let tokenizer = try Tokenizer(path: try ModelLocation.ofProcess.path(of: command.tokenizer))
     let special = (0..<Int32(tokenizer.vocabularySize)).filter(tokenizer.isSpecial)
     if command.json {
       let tokens = special.map { id in
@@ -68,7 +76,7 @@ enum TokenizerHandler {
         "sha256": .string(tokenizer.contentHash), "special_tokens": .array(tokens),
       ])
     }
-    let tokens = special.map { "\($0) \(tokenizer.token(of: $0) ?? "")" }
+    let tokens = special.map { "\($0) \(ReadableText.line(tokenizer.token(of: $0) ?? ""))" }
     Output.write(rows: [
       ("vocabulary", "\(tokenizer.vocabularySize) ids"), ("sha256", tokenizer.contentHash),
       ("special", tokens.isEmpty ? "none" : tokens.joined(separator: ", ")),
@@ -79,10 +87,13 @@ enum TokenizerHandler {
     guard let data = FileManager.default.contents(atPath: file) else {
       throw CommandFailure(.data, "\(file): cannot be read; give a file with one JSON list a line")
     }
-    let lines = String(decoding: data, as: UTF8.self).split(separator: "\n")
+    // By bytes: in a String "\r\n" is one character, and no line break.
+    let lines = data.split(separator: UInt8(ascii: "\n")).map {
+      String(decoding: $0, as: UTF8.self)
+    }
     return try lines.enumerated().map { index, line in
       do {
-        let list = try JSONValue(parsing: String(line)).arrayValue
+        let list = try JSONValue(parsing: line).arrayValue
         let ids = list?.compactMap { $0.integerValue.flatMap(Int32.init(exactly:)) }
         guard let ids, ids.count == list?.count else {
           throw CommandFailure(

@@ -1,3 +1,4 @@
+import Foundation
 import XTunerCommands
 import XTunerData
 import XTunerTokenizers
@@ -6,6 +7,16 @@ import XTunerTrainer
 /// `xtuner tokenizer train`.
 enum TokenizerTrainHandler {
   static func run(_ command: TokenizerTrainCommand) throws {
+    let inputs = command.input.flatMap { OutputName.dataFiles($0) }
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+      let path = "\(command.out)/\(name)"
+      try OutputName.checkFile("--out", path, inputs: inputs)
+      guard command.overwrite || !FileManager.default.fileExists(atPath: path) else {
+        throw CommandFailure(
+          .storage,
+          "--out \(command.out): holds \(name); choose another folder, or add --overwrite")
+      }
+    }
     var trainer = try BytePairTrainer(
       vocabularySize: command.vocabularySize, specialTokens: command.special,
       minimumFrequency: command.minimumFrequency,

@@ -13,11 +13,12 @@ enum TrainHandler {
     try ranks.followLauncher()
     DeviceMemory.startCounting()
     let configuration = try command.source.load()
-    let stopRequest = StopRequest()
-    let signals = SignalHandlers(request: stopRequest) { Output.note($0) }
+    let stopRequest = StopRequest { Output.note($0) }
+    let signals = SignalHandlers(request: stopRequest)
     let outcome = try withExtendedLifetime(signals) {
       try TrainingRun(
-        configuration, resume: ResumePolicy(command.resume), stopRequest: stopRequest,
+        configuration, resume: try ResumePolicy(locating: command.resume),
+        stopRequest: stopRequest,
         environment: ranks, tracedSteps: try command.tracedSteps.map { try traceSteps($0) }
       ).run()
     }
@@ -26,7 +27,7 @@ enum TrainHandler {
     } else if command.json {
       report(outcome)
     } else {
-      try summarize(outcome)
+      try summarize(outcome, configuration)
     }
     return outcome.isStopped ? .stopped : .success
   }
@@ -47,25 +48,26 @@ enum TrainHandler {
 
   private static func report(_ outcome: TrainingOutcome) {
     let layout = outcome.layout
-    Output.write([
+    let members = JSONValue.members([
       "run_directory": .string(layout.root), "step": .integer(outcome.step),
       "stopped": .bool(outcome.isStopped), "loss": .number(outcome.finalLoss),
       "metrics": .string(layout.metrics), "chart": .string(layout.lossChart),
       "checkpoints": .string(layout.checkpoints), "export": .optional(outcome.exportPath),
     ])
+    Output.tell(members.text())
   }
 
-  private static func summarize(_ outcome: TrainingOutcome) throws {
+  private static func summarize(
+    _ outcome: TrainingOutcome, _ configuration: RunConfiguration
+  ) throws {
     let layout = outcome.layout
     let losses = try MetricsHistory(path: layout.metrics).training.map(\.loss)
     var rows = [(label: "run directory", value: layout.root)]
     if let first = losses.first, let last = losses.last {
-      rows.append(
-        (
-          "loss",
-          "\(Sparkline.text(losses, width: 48))  "
-            + "\(NumberFormat.loss(first)) to \(NumberFormat.loss(last)), \(outcome.step) steps"
-        ))
+      let text =
+        "\(NumberFormat.loss(first)) to \(NumberFormat.loss(last)), \(outcome.step) steps"
+      let width = Output.curveWidth(labelWidth: "run directory".count, textWidth: text.count)
+      rows.append(("loss", "\(Sparkline.text(losses, width: width))  \(text)"))
     }
     rows.append(("chart", layout.lossChart))
     rows.append(("metrics", layout.metrics))
@@ -73,18 +75,30 @@ enum TrainHandler {
       rows.append(("checkpoints", layout.checkpoints))
     }
     if let export = outcome.exportPath { rows.append(("export", export)) }
-    Output.write(rows: rows)
+    var lines = [Output.lines(rows)]
     if outcome.isStopped {
-      Output.write("stopped after step \(outcome.step); the same command goes on from there")
+      lines.append("stopped after step \(outcome.step); the same command goes on from there")
     } else if let export = outcome.exportPath {
-      Output.write("try it: xtuner generate \(export) --prompt \"...\"")
+      // What was trained on conversations answers badly to a bare text.
+      let prompt = configuration.trainsOnConversations ? "--chat" : "--prompt \"...\""
+      lines.append("try it: xtuner generate \(export) \(prompt)")
     }
+    Output.tell(lines.joined(separator: "\n"))
+  }
+}
+
+extension ModelLocation {
+  /// With the Hub's cache of this process's user.
+  static var ofProcess: ModelLocation {
+    ModelLocation(environment: ProcessInfo.processInfo.environment)
   }
 }
 
 extension ConfigurationArguments {
   /// The configuration, with everything that is wrong with it in one error.
+  ///
+  /// Names of the Hub and run directories are replaced by the folders that they mean here.
   func load() throws(ConfigurationError) -> RunConfiguration {
-    try RunConfiguration.load(file: file, overrides: overrides)
+    try RunConfiguration.load(file: file, overrides: overrides).located(.ofProcess)
   }
 }

@@ -1,12 +1,14 @@
 import Foundation
 import Torch
 import XTunerCommands
+import XTunerSystem
 import XTunerTrainer
 
 /// The program behind `xtuner`, with everything that needs libtorch.
 @main
 enum XTunerEngine {
   static func main() {
+    StandardStream.reserveDescriptors()
     Torch.keepFreedMemory()
     let arguments = Array(CommandLine.arguments.dropFirst())
     switch CommandLineOutcome.parse(arguments) {
@@ -32,6 +34,10 @@ enum XTunerEngine {
   }
 
   private static func dispatch(_ request: EngineRequest) throws -> RunExitCode {
+    switch request {
+    case .train, .demo: StandardStream.outliveReaders()
+    default: break
+    }
     switch request {
     case .train(let command): return try TrainHandler.run(command)
     case .generate(let command): try GenerateHandler.run(command)

@@ -1,33 +1,32 @@
 import Foundation
 import XTunerCommands
+import XTunerSystem
 
 /// The program that people start: it parses, answers what needs no libtorch, and becomes the
 /// engine for everything else.
 @main
 enum XTuner {
   static func main() {
+    StandardStream.reserveDescriptors()
     let arguments = Array(CommandLine.arguments.dropFirst())
     switch CommandLineOutcome.parse(arguments) {
     case .text(let text):
-      write(text, to: STDOUT_FILENO)
-      exit(0)
+      exit(writeResult(text))
     case .failure(let text):
-      write(text, to: STDERR_FILENO)
+      StandardStream.error.write("\(text)\n")
       exit(CommandLineOutcome.usageExitCode)
     case .run:
       let failure = EngineProcess.replaceCurrent(arguments: arguments)
-      write("error: \(failure)", to: STDERR_FILENO)
+      StandardStream.error.write("error: \(failure)\n")
       exit(1)
     }
   }
 
-  private static func write(_ text: String, to descriptor: Int32) {
-    guard !text.isEmpty else { return }
-    var bytes = Array("\(text)\n".utf8)[...]
-    while !bytes.isEmpty {
-      let count = bytes.withUnsafeBytes { Foundation.write(descriptor, $0.baseAddress, $0.count) }
-      guard count > 0 else { return }
-      bytes = bytes.dropFirst(count)
-    }
+  /// The exit code: a page that nobody got was not shown.
+  private static func writeResult(_ text: String) -> Int32 {
+    guard !text.isEmpty, let failure = StandardStream.output.write("\(text)\n") else { return 0 }
+    StandardStream.error.write(
+      "error: standard output cannot be written: \(String(cString: strerror(failure)))\n")
+    return CommandLineOutcome.storageExitCode
   }
 }

@@ -70,10 +70,11 @@ void check_adamw_rounded() {
   auto root = (v2 / (1 - std::pow(beta2, step))).sqrt() + epsilon;
   auto p2 = p.to(at::kFloat) * (1 - rate * decay) - rate / (1 - std::pow(beta1, step)) * m2 / root;
   using Signature = void(const Tensor &, const Tensor &, const Tensor &, const Tensor &, double, double, double, double,
-                         double, int64_t, double, int64_t, int64_t);
+                         double, int64_t, double, int64_t, int64_t, int64_t, int64_t, int64_t);
   p = there(p), g = there(g), m = there(m), v = there(v);
   xtuner::call<Signature>("xtuner::adamw_rounded_", p, g, m, v, rate, beta1, beta2, epsilon, decay, step, factor,
-                          int64_t(7), int64_t(1) << 40);
+                          int64_t(7), int64_t(1) << 40, int64_t(between(0, 40)), int64_t(between(1, 70)),
+                          coin() ? int64_t(0) : int64_t(97));
   auto name = text("adamw_rounded_ ", count, " step ", step);
   expect_close(name + " parameters", p, p2.to(at::kBFloat16));
   expect_close(name + " first moment", m, m2.to(at::kBFloat16));

@@ -6,6 +6,10 @@ import Torch
   private struct State {
     let weights, gradient, first, second: Tensor
 
+    init(weights: Tensor, gradient: Tensor, first: Tensor, second: Tensor) {
+      (self.weights, self.gradient, self.first, self.second) = (weights, gradient, first, second)
+    }
+
     init(count: Int, dtype: DType, seed: UInt64 = 3) {
       let generator = Generator(seed: seed)
       // Numbers that bfloat16 has, whatever the dtype.
@@ -26,7 +30,33 @@ import Torch
       Tensor.adamWRounded(
         weights: part(weights), gradient: part(gradient), firstMoment: part(first),
         secondMoment: part(second), learningRate: 3e-3, beta1: 0.9, beta2: 0.95, epsilon: 1e-8,
-        weightDecay: 0.1, step: 4, gradientScale: 0.5, seed: seed, start: range?.lowerBound ?? 0)
+        weightDecay: 0.1, step: 4, gradientScale: 0.5, seed: seed,
+        indices: SliceIndices(start: range?.lowerBound ?? 0))
+    }
+
+    /// The columns of these numbers as a matrix, with an update of their own, in two parts.
+    func stepColumns(_ columns: Range<Int>, of width: Int, seed: UInt32) -> State {
+      func part(_ tensor: Tensor) -> Tensor {
+        tensor.view([-1, width]).narrowed(dim: 1, start: columns.lowerBound, length: columns.count)
+          .contiguous().view([-1])
+      }
+      let own = State(
+        weights: part(weights), gradient: part(gradient), first: part(first), second: part(second))
+      let count = own.weights.elementCount
+      for range in [0..<count / 3, count / 3..<count] {
+        func piece(_ tensor: Tensor) -> Tensor {
+          tensor.narrowed(dim: 0, start: range.lowerBound, length: range.count)
+        }
+        var indices = SliceIndices(start: columns.lowerBound)
+        indices.first = range.lowerBound
+        (indices.row, indices.gap) = (columns.count, width - columns.count)
+        Tensor.adamWRounded(
+          weights: piece(own.weights), gradient: piece(own.gradient),
+          firstMoment: piece(own.first), secondMoment: piece(own.second), learningRate: 3e-3,
+          beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, step: 4, gradientScale: 0.5,
+          seed: seed, indices: indices)
+      }
+      return own
     }
 
     /// The same step in float32.
@@ -98,6 +128,22 @@ import Torch
     #expect(parts.weights.floats() == whole.weights.floats())
     #expect(parts.second.floats() == whole.second.floats())
     #expect(other.weights.floats() != whole.weights.floats())
+  }
+
+  /// A rank that has some columns of a matrix rounds them as the rank that has all of it; also where a row
+  /// is shorter than a vector of the kernel.
+  @Test(arguments: [0..<3, 3..<67, 67..<101])
+  func columnsOfAMatrixAreRoundedAsInTheWhole(columns: Range<Int>) {
+    let (rows, width) = (409, 101)
+    let whole = State(count: rows * width, dtype: .bfloat16)
+    let own = State(count: rows * width, dtype: .bfloat16)
+      .stepColumns(columns, of: width, seed: 7)
+    whole.step(seed: 7)
+    for (found, all) in [(own.weights, whole.weights), (own.second, whole.second)] {
+      let expected = all.view([rows, width])
+        .narrowed(dim: 1, start: columns.lowerBound, length: columns.count)
+      #expect(found.floats() == expected.floats())
+    }
   }
 
   /// Updates of a hundredth of the last digit add up; rounded to nearest, nothing would ever happen.

@@ -33,6 +33,21 @@ import XTunerTrainer
     #expect(failure.message == "a/b: is cut")
   }
 
+  @Test func namesOutOfFilesCannotSteerTheTerminalNorFillIt() {
+    let name = "a\u{1B}[31m" + String(repeating: "x", count: 1_000_003)
+    let message = CommandFailure(CheckpointError(.damaged, path: "p", "tensor \(name) is cut"))
+      .message
+    #expect(message.hasPrefix("p: tensor a\\u{1B}[31mxxx"), "\(message.prefix(50))")
+    #expect(message.hasSuffix("xxx is cut") && message.count < 2100)
+  }
+
+  @Test(arguments: [CocoaError.Code.fileReadUnknown, .fileWriteUnknown, .fileNoSuchFile])
+  func errorsOfFoundationAreToldInWords(code: CocoaError.Code) {
+    let error = CocoaError(code, userInfo: [NSFilePathErrorKey: "a/b"])
+    let message = CommandFailure(error).message
+    #expect(message.hasPrefix("a/b: ") && !message.contains("Cocoa"), "\(message)")
+  }
+
   @Test func severalConfigurationProblemsAreCounted() {
     let problems = (2...4).map {
       ConfigurationError.Problem(location: "f:\($0)", keyPath: "a.b", reason: "r")
@@ -43,6 +58,7 @@ import XTunerTrainer
 
   @Test func usageCodeAndVersionAreThoseOfTheEngine() {
     #expect(CommandLineOutcome.usageExitCode == RunExitCode.usage.rawValue)
+    #expect(CommandLineOutcome.storageExitCode == RunExitCode.storage.rawValue)
     #expect(TensorFailure.exitCode == RunExitCode.tensorOperation.rawValue)
     #expect(CommunicationError.exitCode == RunExitCode.communication.rawValue)
     #expect(XTunerCommand.version == XTunerVersion.current)

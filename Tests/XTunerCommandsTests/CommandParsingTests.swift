@@ -111,7 +111,7 @@ import Testing
 
   @Test(arguments: [
     ("train", "<file>"), ("train a --nproc 0", "--nproc must be at least 1, is 0"),
-    ("train a --set b", "--set needs section.key=VALUE"), ("trian a", "trian"),
+    ("train a --set b", "--set needs section.key=VALUE"),
     ("generate m", "--prompt TEXT or --chat"),
     ("generate m --prompt a --temperature=-1", "--temperature must be 0 or more, is -1.0"),
     ("generate m --prompt a --top-p 0", "--top-p must be above 0 and at most 1, is 0.0"),
@@ -136,6 +136,25 @@ import Testing
     #expect(text.hasPrefix("error: "), "\(text)")
     #expect(text.contains(part), "\(text)")
     #expect(text.contains("--help"), "\(text)")
+  }
+
+  @Test(arguments: [
+    ("trian a.yaml", "xtuner has no command trian; did you mean xtuner train?"),
+    ("data inspcet a", "xtuner data has no command inspcet; did you mean xtuner data inspect?"),
+    ("inspect a", "xtuner has no command inspect; did you mean xtuner data inspect?"),
+    ("bench xyz", "xtuner bench has no command xyz; it has step, gemm, tokenize, load, pack, read"),
+    ("help trian", "xtuner has no command trian; did you mean xtuner train?"),
+  ])
+  func misspeltCommandsGetASuggestion(line: String, message: String) throws {
+    let text = try #require(Self.failure(line))
+    #expect(text.hasPrefix("error: \(message)\n"), "\(text)")
+  }
+
+  @Test func controlCharactersOfArgumentsAreWrittenOut() throws {
+    guard case .failure(let text) = CommandLineOutcome.parse(["a\u{1B}[2J"]) else {
+      throw Unexpected()
+    }
+    #expect(text.contains("a\\u{1B}[2J") && !text.contains("\u{1B}"), "\(text)")
   }
 
   struct Unexpected: Error {}

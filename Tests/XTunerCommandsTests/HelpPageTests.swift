@@ -52,6 +52,23 @@ import Testing
     }
   }
 
+  /// What `xtuner demo` leaves, and what `xtuner train config.yaml` does.
+  static let madePaths: Set = [
+    "runs/demo", "runs/my-demo", "runs/demo/run", "runs/demo/run/export",
+    "runs/demo/run/checkpoints/step-00000366", "runs/config/export",
+    "runs/a/checkpoints/step-00000100",
+  ]
+
+  @Test func examplesNamePathsThatExist() {
+    let words = Self.lines.filter { $0.hasPrefix("  xtuner ") }.flatMap {
+      Self.words(String($0.dropFirst(2)))
+    }
+    let paths = words.map { String($0.split(separator: "=").last ?? "") }
+      .filter { $0.hasPrefix("runs/") }
+    #expect(paths.count > 5)
+    #expect(paths.filter { !Self.madePaths.contains($0) } == [])
+  }
+
   @Test func indentedLinesFitATerminalOf80Columns() {
     #expect(Self.lines.filter { $0.hasPrefix("  ") && $0.count > 80 } == [])
   }

@@ -33,13 +33,13 @@ import XTunerTokenizers
     let ends = try withFolder([
       "generation_config.json": "{\"eos_token_id\": [7, 11]}",
       "tokenizer_config.json": "{\"eos_token\": {\"content\": \"<|stop|>\"}}",
-    ]) { ModelFolder(path: $0).endTokens(tokenizer: tokenizer) }
+    ]) { try ModelFolder(path: $0).endTokens(tokenizer: tokenizer) }
     #expect(ends == [7, 11, 256])
     let one = try withFolder(["generation_config.json": "{\"eos_token_id\": 5}"]) {
-      ModelFolder(path: $0).endTokens(tokenizer: tokenizer)
+      try ModelFolder(path: $0).endTokens(tokenizer: tokenizer)
     }
     #expect(one == [5])
-    #expect(try withFolder([:]) { ModelFolder(path: $0).endTokens(tokenizer: tokenizer) } == [])
+    #expect(try withFolder([:]) { try ModelFolder(path: $0).endTokens(tokenizer: tokenizer) } == [])
   }
 
   @Test(arguments: ["chatml", "qwen3", "qwen3-2507"])
@@ -50,24 +50,27 @@ import XTunerTokenizers
     #expect(try detect(["tokenizer_config.json": "{\"chat_template\": \(quoted)}"]) == name)
   }
 
-  @Test func publishedTextsAreToldApartByWhatTheyMention() {
-    #expect(ChatTemplate.name(ofJinja: "<|im_start|> <tool_call> enable_thinking") == "qwen3")
-    #expect(
-      ChatTemplate.name(ofJinja: "<|im_start|> <tool_call> <think>") == "qwen3-2507-thinking")
-    #expect(ChatTemplate.name(ofJinja: "<|im_start|> <tool_call>") == "qwen3-2507")
-    #expect(ChatTemplate.name(ofJinja: "<|im_start|>") == "chatml")
-  }
-
-  @Test func theDefaultOfSeveralCounts() throws {
-    let list = """
-      {"chat_template": [{"name": "rag", "template": "x"},
-        {"name": "default", "template": "<|im_start|>"}]}
-      """
-    #expect(try detect(["tokenizer_config.json": list]) == "chatml")
+  @Test(arguments: [
+    ("generation_config.json", "{", "is not JSON: line 1"),
+    ("generation_config.json", "[]", "must hold an object, holds an array"),
+    ("generation_config.json", "{\"eos_token_id\": \"x\"}", "eos_token_id must be a token id"),
+    ("generation_config.json", "{\"eos_token_id\": [1, -1]}", "is [1, -1]"),
+    ("tokenizer_config.json", "{\"eos_token\": 3}", "eos_token must be a text"),
+  ])
+  func aDamagedFileIsNamedWithItsFault(name: String, text: String, fault: String) throws {
+    let tokenizer = try byteTokenizer()
+    let error = try withFolder([name: text]) { folder in
+      #expect(throws: GenerationError.self) {
+        try ModelFolder(path: folder).endTokens(tokenizer: tokenizer)
+      }
+    }
+    #expect(error?.description.contains("/\(name): ") == true)
+    #expect(error?.description.contains(fault) == true, "\(error?.description ?? "")")
   }
 
   @Test func anUnknownTextAndNoTextAreErrors() throws {
     #expect(try detect(["chat_template.jinja": "[INST]"]) == "unsupported")
     #expect(try detect([:]) == "unsupported")
+    #expect(try detect(["tokenizer_config.json": "{"]) == "unsupported")
   }
 }

@@ -59,7 +59,7 @@ import XTunerTokenizers
     var streamed = ""
     for byte in "ok ENEND".utf8 {
       #expect(!state.isFinished)
-      streamed += state.append(Int32(byte))
+      streamed += try state.append(Int32(byte))
     }
     #expect(state.result.text == "ok EN")
     #expect(streamed == "ok EN")
@@ -69,14 +69,14 @@ import XTunerTokenizers
 
   @Test func heldTextIsHandedOutAtTheEnd() throws {
     var state = try state(["END"], maximum: 4)
-    let streamed = "a EN".utf8.map { state.append(Int32($0)) }
+    let streamed = try "a EN".utf8.map { try state.append(Int32($0)) }
     #expect(streamed == ["a", " ", "", "EN"])
     #expect(state.result.finishReason == .maximumTokenCount)
   }
 
   @Test func aStopTokenIsNotTextAndEndsAnIncompleteCharacter() throws {
     var state = try state([])
-    let streamed = [0x61, 0xC3, 256].map { state.append($0) }
+    let streamed = try [0x61, 0xC3, 256].map { try state.append($0) }
     #expect(streamed == ["a", "", "\u{FFFD}"])
     #expect(state.result.text == "a\u{FFFD}")
     #expect(state.result.ids == [0x61, 0xC3, 256])

@@ -1,4 +1,5 @@
 import Testing
+import Torch
 import XTunerNN
 
 @testable import XTunerParallel
@@ -22,6 +23,15 @@ import XTunerNN
           let slice = ParameterSlice(
             expertParameter: parameter, expert: expert, expertDegree: experts, tensor: tensor,
             tensorDegree: tensors)
+          // What kernels compute indices from says the same.
+          let indices = slice.indices
+          let computed = (0..<slice.localCount).map {
+            indices.start + $0 + $0 / indices.row * indices.gap
+          }
+          let listed = slice.runs(in: 0..<slice.localCount).flatMap {
+            $0.global..<$0.global + $0.count
+          }
+          #expect(computed == listed)
           #expect(
             slice.localShape(parameter.shape, split: parameter.tensorSplit).reduce(1, *)
               == slice.localCount)

@@ -40,7 +40,7 @@ import XTunerTokenizers
     let tokenizer = try result.makeTokenizer()
     #expect(tokenizer.id(of: "<|end|>") == Int32(result.tokens.count))
     #expect(tokenizer.id(of: "<|pad|>") == Int32(result.tokens.count + 1))
-    #expect(tokenizer.encode("<|pad|>") == [Int32(result.tokens.count + 1)])
+    #expect(try tokenizer.encode("<|pad|>") == [Int32(result.tokens.count + 1)])
     #expect(result.vocabularySize == result.tokens.count + 2)
   }
 
@@ -51,8 +51,8 @@ import XTunerTokenizers
     let tokenizer = try Tokenizer(path: folder)
     let text = "2024 caf\u{E9}\n<|end|>\"\\\u{1}"
     #expect(try tokenizer.encode(text) == result.makeTokenizer().encode(text))
-    #expect(tokenizer.encode("2024").count == 4)
-    #expect(tokenizer.decode(tokenizer.encode(text)) == text)
+    #expect(try tokenizer.encode("2024").count == 4)
+    #expect(try tokenizer.decode(tokenizer.encode(text)) == text)
   }
 
   @Test func orderOfTextsDoesNotMatter() throws {

@@ -42,7 +42,7 @@ import XTunerTokenizers
     #expect(error(file()) == nil)
     #expect(error(file(merges: #"[["a","b"]]"#)) == nil)
     let tokenizer = try Tokenizer(tokenizerJSON: file(split: "c"), name: "some.json")
-    #expect(tokenizer.encode("abc") == [256, 99])
+    #expect(try tokenizer.encode("abc") == [256, 99])
   }
 
   @Test func everyTruncationIsRefused() {
@@ -96,6 +96,20 @@ import XTunerTokenizers
       #"[{"id":257,"content":"<x>"},{"id":258,"content":"<x>"}]"#,
     ] {
       #expect(error(file(added: added))?.code == .inconsistent, "\(added)")
+    }
+  }
+
+  @Test func canonicallyEquivalentTokensAreDifferentTokens() throws {
+    let pairs = [
+      ("\u{F914}", "\u{6A02}"), ("\u{1E69}", "s\u{323}\u{307}"), ("\u{212B}", "A\u{30A}"),
+    ]
+    for (left, right) in pairs {
+      let added = #"[{"id":257,"content":"\#(left)"},{"id":258,"content":"\#(right)"}]"#
+      let tokenizer = try Tokenizer(tokenizerJSON: file(added: added), name: "some.json")
+      #expect(tokenizer.id(of: left) == 257)
+      #expect(tokenizer.id(of: right) == 258)
+      #expect(try tokenizer.encode(right + left) == [258, 257])
+      #expect(Array((tokenizer.token(of: 258) ?? "").utf8) == Array(right.utf8))
     }
   }
 

@@ -66,10 +66,12 @@ Tensor stochastically_rounded(const Tensor &x, const Tensor &bits) {
 /// Widened, stepped and rounded by the same random bits as on the CPU.
 void adamw_rounded(const Tensor &weights, const Tensor &gradient, const Tensor &first, const Tensor &second,
                    double learning_rate, double beta1, double beta2, double epsilon, double weight_decay, int64_t step,
-                   double gradient_scale, int64_t seed, int64_t start) {
+                   double gradient_scale, int64_t seed, int64_t start, int64_t first_place, int64_t row, int64_t gap) {
   auto p = weights.to(at::kFloat), m = first.to(at::kFloat), v = second.to(at::kFloat);
   adamw(p, gradient, m, v, std::nullopt, learning_rate, beta1, beta2, epsilon, weight_decay, step, gradient_scale);
-  auto index = at::arange(start, start + weights.numel(), weights.options().dtype(at::kLong));
+  auto place = at::arange(first_place, first_place + weights.numel(), weights.options().dtype(at::kLong));
+  auto index = place.add(start);
+  if (gap != 0) index = index.add(place.div(row, "floor"), gap);
   auto high = index.bitwise_right_shift(32).mul(0x9e3779b9).add(seed & 0xffffffff).bitwise_and(0xffffffff);
   auto bits = hashed(index.bitwise_and(0xffffffff).bitwise_xor(hashed(high)));
   first.copy_(m);

@@ -24,4 +24,18 @@ struct AdamWStep {
         inverse_root(float(1 / std::sqrt(1 - std::pow(beta2, double(step))))) {}
 };
 
+/// Where the elements of a slice lie in the whole parameter: element i has the index start + l + l / row * gap with
+/// l = first + i. Rows of `row` elements have `gap` others of the whole between them.
+struct SliceIndices {
+  int64_t start, first, row, gap;
+
+  bool is_valid() const { return first >= 0 && row >= 1; }
+
+  /// The index of element i less i, which all elements of a row share.
+  uint64_t shift(int64_t i) const { return uint64_t(start + first + (first + i) / row * gap); }
+
+  /// Where the row of element i ends.
+  int64_t row_end(int64_t i) const { return ((first + i) / row + 1) * row - first; }
+};
+
 }  // namespace xtuner

@@ -55,9 +55,11 @@ void adamw(const Tensor &master, const Tensor &gradient, const Tensor &first, co
 
 void adamw_rounded(const Tensor &weights, const Tensor &gradient, const Tensor &first, const Tensor &second,
                    double learning_rate, double beta1, double beta2, double epsilon, double weight_decay, int64_t step,
-                   double gradient_scale, int64_t seed, int64_t start) {
+                   double gradient_scale, int64_t seed, int64_t start, int64_t first_place, int64_t row, int64_t gap) {
   int64_t count = weights.numel();
   check_adamw(weights, gradient, first, second, at::kBFloat16, step);
+  SliceIndices indices{start, first_place, row, gap};
+  TORCH_CHECK(indices.is_valid(), "adamw: rows of ", row, " elements from place ", first_place, " on");
   AdamWStep numbers(learning_rate, beta1, beta2, epsilon, weight_decay, step, gradient_scale);
   auto p = weights.mutable_data_ptr<at::BFloat16>(), m = first.mutable_data_ptr<at::BFloat16>(),
        v = second.mutable_data_ptr<at::BFloat16>();
@@ -65,7 +67,10 @@ void adamw_rounded(const Tensor &weights, const Tensor &gradient, const Tensor &
     using Gradient = std::remove_const_t<std::remove_pointer_t<decltype(g)>>;
     auto kernel = XTUNER_KERNEL(adamw_rounded_range<Gradient>);
     parallel_for(count, kAdamWGrain, [&](int64_t begin, int64_t end) {
-      kernel(p, g, m, v, numbers, uint32_t(seed), uint64_t(start), begin, end);
+      for (int64_t i = begin, next; i < end; i = next) {
+        next = gap == 0 ? end : std::min(end, indices.row_end(i));
+        kernel(p, g, m, v, numbers, uint32_t(seed), indices.shift(i), i, next);
+      }
     });
   });
 }

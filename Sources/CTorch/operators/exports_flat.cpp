@@ -1,5 +1,6 @@
 // The C functions of the operators that have no gradients.
 #include "../bridge.h"
+#include "ctorch_optimizer.h"
 #include "dispatch.h"
 #include "operators.h"
 
@@ -19,11 +20,19 @@ CTStatus ct_adamw(ct_tensor *master, ct_tensor *gradient, ct_tensor *first, ct_t
 CTStatus ct_adamw_rounded(ct_tensor *weights, ct_tensor *gradient, ct_tensor *first, ct_tensor *second,
                           double learning_rate, double beta1, double beta2, double epsilon, double weight_decay,
                           int64_t step, double gradient_scale, int64_t seed, int64_t start) {
+  return ct_adamw_rounded_rows(weights, gradient, first, second, learning_rate, beta1, beta2, epsilon, weight_decay,
+                               step, gradient_scale, seed, start, 0, 1, 0);
+}
+
+CTStatus ct_adamw_rounded_rows(ct_tensor *weights, ct_tensor *gradient, ct_tensor *first, ct_tensor *second,
+                               double learning_rate, double beta1, double beta2, double epsilon, double weight_decay,
+                               int64_t step, double gradient_scale, int64_t seed, int64_t start, int64_t first_place,
+                               int64_t row, int64_t gap) {
   return guarded([&] {
     call<void(const at::Tensor &, const at::Tensor &, const at::Tensor &, const at::Tensor &, double, double, double,
-              double, double, int64_t, double, int64_t, int64_t)>(
+              double, double, int64_t, double, int64_t, int64_t, int64_t, int64_t, int64_t)>(
         "xtuner::adamw_rounded_", weights->value, gradient->value, first->value, second->value, learning_rate, beta1,
-        beta2, epsilon, weight_decay, step, gradient_scale, seed, start);
+        beta2, epsilon, weight_decay, step, gradient_scale, seed, start, first_place, row, gap);
   });
 }
 

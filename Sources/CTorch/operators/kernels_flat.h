@@ -51,15 +51,16 @@ XTUNER_INLINE Floats stochastically_rounded(Floats v, UInt32s bits) {
 }
 
 /// One step of AdamW on elements begin ..< end whose weights and moments are bfloat16. Weights and second moments are
-/// rounded stochastically, since their changes are often below half of the last digit.
+/// rounded stochastically, since their changes are often below half of the last digit. `shift` is the index of an
+/// element in its parameter less its place here.
 template <typename Gradient>
 void adamw_rounded_range(c10::BFloat16 *weights, const Gradient *gradient, c10::BFloat16 *first, c10::BFloat16 *second,
-                         const AdamWStep &step, uint32_t seed, uint64_t start, int64_t begin, int64_t end) {
+                         const AdamWStep &step, uint32_t seed, uint64_t shift, int64_t begin, int64_t end) {
   each_vector<16>(end - begin, [&](int64_t offset, auto n) {
     int64_t i = begin + offset;
     Floats p = load(weights + i, n), m = load(first + i, n), v = load(second + i, n);
     adamw_step(step, load(gradient + i, n), p, m, v);
-    UInt32s bits = random_bits(seed, start + uint64_t(i));
+    UInt32s bits = random_bits(seed, shift + uint64_t(i));
     store(first + i, m, n);
     store(second + i, stochastically_rounded(v, bits), n);
     store(weights + i, stochastically_rounded(p, bits >> 16), n);

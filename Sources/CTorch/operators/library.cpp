@@ -42,7 +42,7 @@ TORCH_LIBRARY(xtuner, m) {
   m.def(
       "adamw_rounded_(Tensor(a!) weights, Tensor gradient, Tensor(b!) first, Tensor(c!) second, float learning_rate, "
       "float beta1, float beta2, float epsilon, float weight_decay, int step, float gradient_scale, int seed, "
-      "int start) -> ()");
+      "int start, int first_place, int row, int gap) -> ()");
   m.def("squared_sum(Tensor x) -> Tensor");
   m.def("router_scores(Tensor logits) -> (Tensor, Tensor)");
   m.def("router_scores_backward(Tensor? grad, Tensor? sum_grad, Tensor scores) -> Tensor");

@@ -7,6 +7,8 @@ import Synchronization
 /// When one fails, operations of the others wait behind it on the device, or for ranks that gave up for the
 /// same reason. So all are ended, all throw the first failure, and the other ranks of all are told.
 public final class DeviceGroups: Sendable {
+  /// The order in which their operations are issued.
+  let order = IssueOrder()
   private let watches = Mutex<[GroupWatch]>([])
   /// Held while the first failure is found out.
   private let failure = Mutex<CommunicationError?>(nil)

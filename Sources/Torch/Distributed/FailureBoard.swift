@@ -8,7 +8,8 @@ import Synchronization
 final class FailureBoard: Sendable {
   /// Whom a failure left without a word.
   enum Silence: Sendable {
-    case nobody
+    /// All are there; where one of them left before, why.
+    case nobody(because: String?)
     case places([Int])
     case storeIsGone
   }
@@ -94,7 +95,9 @@ final class FailureBoard: Sendable {
     let answer = Answer<Silence>()
     Thread.detachNewThread {
       do throws(CommunicationError) {
-        answer.set(.of(try self.silentPlaces(operation, cause)))
+        let silent = try self.silentPlaces(operation, cause)
+        let reason = silent.isEmpty ? try self.reasonToLeave() : nil
+        answer.set(silent.isEmpty ? .nobody(because: reason) : .places(silent))
       } catch {
         answer.set(.storeIsGone)
       }
@@ -127,6 +130,30 @@ final class FailureBoard: Sendable {
     Thread.detachNewThread { try? self.say("none", cause) }
   }
 
+  /// Says why this rank takes no more part though no operation failed, so that the others neither wait
+  /// for it nor take it for lost; false where the store does not answer within the grace period.
+  func leave(because cause: String) -> Bool {
+    let answer = Answer<Bool>()
+    Thread.detachNewThread {
+      do throws(CommunicationError) {
+        if try !self.store.contains("\(self.prefix)/left") {
+          try self.store.set("\(self.prefix)/left", Array(cause.utf8))
+        }
+        try self.say("none", cause)
+        answer.set(true)
+      } catch {
+        answer.set(false)
+      }
+    }
+    return answer.wait(for: Self.grace) ?? false
+  }
+
+  private func reasonToLeave() throws(CommunicationError) -> String? {
+    guard try store.contains("\(prefix)/left") else { return nil }
+    let cause = try store.get("\(prefix)/left", timeout: Self.grace)
+    return String(decoding: cause, as: UTF8.self)
+  }
+
   private func say(_ operation: String, _ cause: String) throws(CommunicationError) {
     try store.set(key("failed", index), Array(operation.utf8))
     if try !store.contains("\(prefix)/failed") {
@@ -148,8 +175,4 @@ final class FailureBoard: Sendable {
     for rank in ranks { hash = (hash ^ UInt64(rank)) &* 0x100_0000_01b3 }
     return String(hash, radix: 16)
   }
-}
-
-extension FailureBoard.Silence {
-  fileprivate static func of(_ places: [Int]) -> Self { places.isEmpty ? .nobody : .places(places) }
 }

@@ -10,7 +10,7 @@ struct FailureReport: Sendable {
   /// Tells the other ranks, finds out who is silent, and puts it into words; takes up to a few seconds.
   func failure(of operation: Operation, cause: String) -> CommunicationError {
     let elapsed = operation.issued.duration(to: .now)
-    let silence = board?.report(operation, cause: cause) ?? .nobody
+    let silence = board?.report(operation, cause: cause) ?? .nobody(because: nil)
     let start = """
       \(operation.description) in group \(name) (\(named(ranks: ranks))) failed after \
       \(elapsed.inSeconds):
@@ -28,9 +28,9 @@ struct FailureReport: Sendable {
         \(start) \(named(ranks: missing)) did not take part\(quoted); look at \(whose) for the first \
         error
         """
-    case .nobody:
+    case .nobody(let reason):
       code = elapsed >= timeout ? .timeout : .failed
-      message = "\(start) \(cause)"
+      message = "\(start) \(reason ?? cause)"
     case .storeIsGone:
       code = .peerLost
       message = """

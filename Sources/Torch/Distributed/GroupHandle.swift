@@ -21,7 +21,9 @@ final class GroupHandle: @unchecked Sendable {
   /// Takes connections down together with the other ranks, which may take them `limit`.
   func shutDown(within limit: Duration) {
     let answer = Answer<Bool>()
-    Thread.detachNewThread { [self] in answer.set(ct_group_shutdown(raw) == .OK) }
+    Thread.detachNewThread { [self] in
+      answer.set(withExtendedLifetime(self) { ct_group_shutdown(raw) } == .OK)
+    }
     if answer.wait(for: limit) == true { mayWait.withLock { $0 = false } }
   }
 

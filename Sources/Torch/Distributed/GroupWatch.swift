@@ -45,7 +45,7 @@ final class GroupWatch: Sendable {
     /// Whether it has ended, or why it failed.
     func check() -> Result<Bool, CommunicationCause> {
       var isEnded = false
-      guard ct_outcome_check(raw, &isEnded) == .OK else {
+      guard withExtendedLifetime(self, { ct_outcome_check(raw, &isEnded) }) == .OK else {
         return .failure(CommunicationCause(text: lastCommunicationCause()))
       }
       return .success(isEnded)
@@ -186,6 +186,6 @@ final class GroupWatch: Sendable {
     group.markBroken()
     // To end a group may itself wait for ever, on a device that does not answer.
     let group = group
-    Thread.detachNewThread { _ = ct_group_abort(group.raw) }
+    Thread.detachNewThread { withExtendedLifetime(group) { _ = ct_group_abort(group.raw) } }
   }
 }

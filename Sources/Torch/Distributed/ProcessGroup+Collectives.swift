@@ -206,6 +206,6 @@ extension Tensor {
   fileprivate var flat: Tensor { detached().view([elementCount]) }
 
   fileprivate func isSameMemory(as other: Tensor) -> Bool {
-    ct_tensor_has_same_memory(handle, other.handle)
+    withExtendedLifetime((self, other)) { ct_tensor_has_same_memory(handle, other.handle) }
   }
 }

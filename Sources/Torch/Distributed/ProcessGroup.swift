@@ -29,10 +29,16 @@ public final class ProcessGroup {
   private let report: FailureReport?
   /// Who looks after operations that run on a device; nil where this rank waits for them itself.
   private let watch: GroupWatch?
+  /// The order of issue of this rank's groups on the device; nil where groups need none.
+  private let order: IssueOrder?
+  /// Held while another thread issues operations in the place that the program reserved.
+  private var turn: IssueTurn?
   private(set) var operationCount = 0
   /// Bytes that all-gathers have brought together so far, the own parts with them.
   package internal(set) var gatheredByteCount = 0
   private var ownFailure: CommunicationError?
+  /// Operations that nobody has waited for to their end.
+  private var unfinishedCount = 0
   var firstFailure: CommunicationError? { ownFailure ?? watch?.failure }
 
   /// Who moves a group's tensors.
@@ -95,7 +101,7 @@ public final class ProcessGroup {
     self.index = index
     self.device = device
     guard ranks.count > 1 else {
-      (handle, report, watch) = (nil, nil, nil)
+      (handle, report, watch, order) = (nil, nil, nil, nil)
       return
     }
     let board = try FailureBoard.join(name: name, ranks: ranks, index: index, store, timeout)
@@ -121,8 +127,9 @@ public final class ProcessGroup {
     self.handle = own
     if case .plugin(_, let plugin) = transport {
       watch = GroupWatch(own, report, companions, plugin: plugin)
+      order = companions.order
     } else {
-      watch = nil
+      (watch, order) = (nil, nil)
     }
     // A rank that connected and went again at once would cut off one that is still connecting.
     try barrier(label: "")
@@ -133,7 +140,7 @@ public final class ProcessGroup {
     ranks = [rank]
     device = .cpu
     index = 0
-    (handle, report, watch) = (nil, nil, nil)
+    (handle, report, watch, order) = (nil, nil, nil, nil)
   }
 
   /// A group of one, without connections.
@@ -142,7 +149,8 @@ public final class ProcessGroup {
   }
 
   deinit {
-    if ownFailure != nil { handle?.markBroken() }
+    // An operation that was given up with another group may still be waiting for a rank that is lost.
+    if ownFailure != nil || unfinishedCount > 0 { handle?.markBroken() }
     watch?.close()
   }
 
@@ -153,6 +161,17 @@ public final class ProcessGroup {
   public func shutDown() {
     guard let watch, let handle, firstFailure == nil, watch.isDrained() else { return }
     handle.shutDown(within: .seconds(10))
+  }
+
+  /// Tells the other ranks why this one takes no more part, with words such as `rank 1 failed: ...`.
+  ///
+  /// For failures that no operation of the group met: the others would learn only that a rank is gone.
+  ///
+  /// - Returns: False where the store did not take it within a few seconds.
+  @discardableResult
+  public func leave(because cause: String) -> Bool {
+    guard firstFailure == nil, let board = report?.board else { return true }
+    return board.leave(because: cause)
   }
 
   private static func cannotConnect(
@@ -169,6 +188,26 @@ public final class ProcessGroup {
 
   // MARK: Operations
 
+  /// Takes a place in the order in which this rank issues operations on its device, for operations that
+  /// another thread will issue; nil where groups need no order.
+  ///
+  /// To be called by the thread that issues the other groups' operations, at the same point of the
+  /// program on every rank.
+  public func reserveTurn() -> IssueTurn? { order?.reserve() }
+
+  /// Runs `body`, which issues operations of this group and of no other, in a reserved place.
+  ///
+  /// It waits until everything before that place has been issued; what comes after it waits for `body`.
+  public func inTurn<Result>(_ turn: IssueTurn?, _ body: () throws -> Result) rethrows -> Result {
+    turn?.begin()
+    self.turn = turn
+    defer {
+      self.turn = nil
+      turn?.end()
+    }
+    return try body()
+  }
+
   /// Issues an operation on the handles of `tensors`; `body` is not called in a group of one.
   func issue(
     _ name: String, _ label: String, _ tensors: Tensor..., finish: (() -> Void)? = nil,
@@ -182,18 +221,31 @@ public final class ProcessGroup {
     let operation = Operation(name: name, label: label, number: operationCount, issued: .now)
     guard let handle else { return Work(operation, of: self, handle: nil, finish: finish) }
     var work: OpaquePointer?
+    let ownTurn = turn == nil ? order?.reserve() : nil
+    ownTurn?.begin()
+    defer { ownTurn?.end() }
     try watch?.enter(operation)
-    let status = withExtendedLifetime(tensors) { body(handle.raw, tensors.map(\.handle), &work) }
+    let status = withExtendedLifetime((handle, tensors)) {
+      body(handle.raw, tensors.map(\.handle), &work)
+    }
     watch?.leave()
     guard status == .OK, let work else {
       throw fail(operation, cause: lastCommunicationCause())
     }
     watch?.follow(operation, work)
+    unfinishedCount += 1
     return Work(operation, of: self, handle: work, finish: finish)
   }
 
   /// Waits until `work` has ended on this rank, or makes the device's stream wait.
   func wait(for operation: Operation, _ work: OpaquePointer) throws(CommunicationError) {
+    try waitForEnd(of: operation, work)
+    unfinishedCount -= 1
+  }
+
+  private func waitForEnd(
+    of operation: Operation, _ work: OpaquePointer
+  ) throws(CommunicationError) {
     var storeFailures = 0
     while true {
       var isDone = false

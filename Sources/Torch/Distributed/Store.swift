@@ -4,22 +4,36 @@ import Foundation
 /// Values by name that all ranks see: how they find each other, and what they leave for each other.
 ///
 /// One process serves it, the others are connected to it. May be used from several threads.
-public final class Store: @unchecked Sendable {  // `handle` is of a class that locks
-  private let handle: OpaquePointer
+public final class Store: Sendable {
+  private let connection: Connection
+  private var handle: OpaquePointer { connection.handle }
   /// The server's host, as it was given.
   public let host: String
   /// Put before every key, so that ranks see only what ranks with the same prefix left.
   let prefix: String
   /// The server's port.
-  public var port: Int { Int(ct_store_port(handle)) }
+  public var port: Int { withHandle { Int(ct_store_port($0)) } }
 
-  private init(adopting handle: OpaquePointer, host: String, prefix: String) {
-    self.handle = handle
+  /// What several prefixes share.
+  private final class Connection: @unchecked Sendable {  // `handle` is of a class that locks
+    let handle: OpaquePointer
+    init(_ handle: OpaquePointer) { self.handle = handle }
+    deinit { ct_store_free(handle) }
+  }
+
+  private init(_ connection: Connection, host: String, prefix: String) {
+    self.connection = connection
     self.host = host
     self.prefix = prefix
   }
 
-  deinit { ct_store_free(handle) }
+  /// The same store, in which another prefix is put before every key.
+  ///
+  /// Where a server outlives the ranks and sees others after them, these must not find what the first
+  /// ones left.
+  public func withPrefix(_ prefix: String) -> Store {
+    Store(connection, host: host, prefix: prefix)
+  }
 
   /// Serves a store on this machine, or connects to one.
   ///
@@ -27,19 +41,28 @@ public final class Store: @unchecked Sendable {  // `handle` is of a class that 
   ///   - host: The server's name or address.
   ///   - port: The server's port; 0 with `isServer` for a free one.
   ///   - isServer: This process serves it.
-  ///   - timeout: How long to wait for the server.
-  ///   - prefix: Put before every key: where a server outlives the ranks and sees others after them,
-  ///     these must not find what the first ones left.
+  ///   - timeout: How long to wait for the host's name and the server.
   /// - Returns: The store, or a connection to it.
-  /// - Throws: `.portInUse`, or `.unreachable` where the server did not answer in time.
+  /// - Throws: `.portInUse`, or `.unreachable` where the name means nothing, or the server did not
+  ///   answer, in time.
   public static func tcp(
-    host: String, port: Int, isServer: Bool, timeout: Duration, prefix: String = ""
+    host: String, port: Int, isServer: Bool, timeout: Duration
   ) throws(CommunicationError) -> Store {
     precondition((0...65535).contains(port), "a port is 0 to 65535, is \(port)")
     precondition(isServer || port > 0, "a client needs the server's port")
+    let deadline = ContinuousClock.now + timeout
+    if let problem = HostName.problem(host, within: timeout) {
+      throw storeError(
+        isServer ? .failed : .unreachable, isServer ? "serve" : "connect",
+        """
+        the store's host \(host) is no name or address that this machine knows (\(problem), for \
+        \(timeout.inSeconds)); check MASTER_ADDR, or the option of the launcher that sets it
+        """)
+    }
+    let remaining = max(.seconds(1), ContinuousClock.now.duration(to: deadline))
     var handle: OpaquePointer?
-    let status = ct_store_tcp(host, UInt16(port), isServer, timeout.wholeMilliseconds, &handle)
-    if status == .OK, let handle { return Store(adopting: handle, host: host, prefix: prefix) }
+    let status = ct_store_tcp(host, UInt16(port), isServer, remaining.wholeMilliseconds, &handle)
+    if status == .OK, let handle { return Store(Connection(handle), host: host, prefix: "") }
     let cause = lastCommunicationCause()
     // The server's own failures name the system's error; a client's is that nobody answered.
     if cause.contains("EADDRINUSE") {
@@ -62,8 +85,10 @@ public final class Store: @unchecked Sendable {  // `handle` is of a class that 
 
   /// Sets the value of a key.
   public func set(_ key: String, _ value: [UInt8]) throws(CommunicationError) {
-    let status = value.withUnsafeBufferPointer {
-      ct_store_set(handle, prefix + key, $0.baseAddress, $0.count)
+    let status = withHandle { handle in
+      value.withUnsafeBufferPointer {
+        ct_store_set(handle, prefix + key, $0.baseAddress, $0.count)
+      }
     }
     if status != .OK { throw gone("set", key) }
   }
@@ -78,7 +103,7 @@ public final class Store: @unchecked Sendable {  // `handle` is of a class that 
         "nobody set \(key) in the store at \(host):\(port) within \(timeout.inSeconds)", key)
     }
     var value: OpaquePointer?
-    let status = ct_store_get(handle, prefix + key, &value)
+    let status = withHandle { ct_store_get($0, prefix + key, &value) }
     guard status == .OK, let value else { throw gone("get", key) }
     return Tensor(adopting: value).elements(as: UInt8.self)
   }
@@ -86,7 +111,7 @@ public final class Store: @unchecked Sendable {  // `handle` is of a class that 
   /// Whether a key has a value.
   public func contains(_ key: String) throws(CommunicationError) -> Bool {
     var isThere = false
-    let status = ct_store_contains(handle, prefix + key, &isThere)
+    let status = withHandle { ct_store_contains($0, prefix + key, &isThere) }
     if status != .OK { throw gone("check", key) }
     return isThere
   }
@@ -94,7 +119,7 @@ public final class Store: @unchecked Sendable {  // `handle` is of a class that 
   /// Adds to the number of a key, which starts from 0, and gives the sum.
   public func add(_ key: String, _ amount: Int) throws(CommunicationError) -> Int {
     var sum: Int64 = 0
-    let status = ct_store_add(handle, prefix + key, Int64(amount), &sum)
+    let status = withHandle { ct_store_add($0, prefix + key, Int64(amount), &sum) }
     if status != .OK { throw gone("add", key) }
     return Int(sum)
   }
@@ -102,7 +127,9 @@ public final class Store: @unchecked Sendable {  // `handle` is of a class that 
   /// Waits until a key has a value; false when the time is over.
   func wait(for key: String, timeout: Duration) throws(CommunicationError) -> Bool {
     var isThere = false
-    let status = ct_store_wait(handle, prefix + key, timeout.wholeMilliseconds, &isThere)
+    let status = withHandle {
+      ct_store_wait($0, prefix + key, timeout.wholeMilliseconds, &isThere)
+    }
     if status != .OK { throw gone("wait", key) }
     return isThere
   }

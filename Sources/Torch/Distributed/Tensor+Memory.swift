@@ -24,9 +24,9 @@ extension Tensor {
 
   /// Takes the memory from this tensor's storage.
   public func detachMemory() {
-    torchCall("detachMemory") { ct_tensor_detach_memory(handle) }
+    withHandle { handle in torchCall("detachMemory") { ct_tensor_detach_memory(handle) } }
   }
 
   /// Whether the elements can be read; a tensor without elements lacks nothing.
-  public var hasMemory: Bool { ct_tensor_has_memory(handle) }
+  public var hasMemory: Bool { withHandle { ct_tensor_has_memory($0) } }
 }

@@ -69,6 +69,6 @@ public final class Work {
     guard let handle else { return true }
     var isDone = false
     // What failed is over: `wait` says why.
-    return ct_work_is_done(handle, &isDone) != .OK || isDone
+    return withExtendedLifetime(self) { ct_work_is_done(handle, &isDone) } != .OK || isDone
   }
 }

@@ -52,7 +52,8 @@ __device__ inline float stochastically_rounded(float x, uint32_t random) {
 
 template <typename Gradient, int N>
 __global__ void adamw_rounded_kernel(BFloat16 *weights, const Gradient *gradient, BFloat16 *first, BFloat16 *second,
-                                     AdamWStep step, uint32_t seed, uint64_t start, int64_t begin, int64_t count) {
+                                     AdamWStep step, uint32_t seed, SliceIndices indices, int64_t begin,
+                                     int64_t count) {
   const int64_t i = begin + (blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x) * N;
   if (i >= count) return;
   float g[N], m[N], v[N], p[N];
@@ -60,13 +61,21 @@ __global__ void adamw_rounded_kernel(BFloat16 *weights, const Gradient *gradient
   load<N>(first + i, m);
   load<N>(second + i, v);
   load<N>(weights + i, p);
-  for (int j = 0; j < N; ++j) {
+  int64_t index = indices.start + indices.first + i, place = 0;
+  if (indices.gap != 0) {
+    place = (indices.first + i) % indices.row;
+    index += (indices.first + i) / indices.row * indices.gap;
+  }
+  for (int j = 0; j < N; ++j, ++index) {
     adamw_step(step, g[j], p[j], m[j], v[j]);
-    const uint64_t index = start + static_cast<uint64_t>(i + j);
     const uint32_t random =
         hashed(static_cast<uint32_t>(index) ^ hashed(seed + static_cast<uint32_t>(index >> 32) * 0x9e3779b9u));
     v[j] = stochastically_rounded(v[j], random);
     p[j] = stochastically_rounded(p[j], random >> 16);
+    if (indices.gap != 0 && ++place == indices.row) {
+      place = 0;
+      index += indices.gap;
+    }
   }
   store<N>(first + i, m);
   store<N>(second + i, v);
@@ -150,16 +159,16 @@ void adamw(float *master, Element gradient_element, const void *gradient, float 
 }
 
 void adamw_rounded(void *weights, Element gradient_element, const void *gradient, void *first, void *second,
-                   AdamWStep step, uint32_t seed, uint64_t start, int64_t count, cudaStream_t stream) {
+                   AdamWStep step, uint32_t seed, SliceIndices indices, int64_t count, cudaStream_t stream) {
   auto p = static_cast<BFloat16 *>(weights), m = static_cast<BFloat16 *>(first), v = static_cast<BFloat16 *>(second);
   with_gradient(gradient_element, gradient, [&](auto *slope) {
     using Gradient = std::remove_const_t<std::remove_pointer_t<decltype(slope)>>;
     bool is_whole = are_whole_vectors(address(p), address(slope), address(m), address(v));
     int64_t whole = is_whole ? count / kStep * kStep : 0;
     if (whole > 0) XTUNER_LAUNCH(blocks_for(whole / kStep, 256), 256u, stream, adamw_rounded_kernel<Gradient, kStep>)
-    (p, slope, m, v, step, seed, start, int64_t(0), whole);
+    (p, slope, m, v, step, seed, indices, int64_t(0), whole);
     if (whole < count) XTUNER_LAUNCH(blocks_for(count - whole, 256), 256u, stream, adamw_rounded_kernel<Gradient, 1>)
-    (p, slope, m, v, step, seed, start, whole, count);
+    (p, slope, m, v, step, seed, indices, whole, count);
   });
 }
 

@@ -84,7 +84,7 @@ void adamw(float *master, Element gradient_element, const void *gradient, float 
            Element copy_element, AdamWStep step, int64_t count, cudaStream_t stream);
 /// Weights and moments are bfloat16.
 void adamw_rounded(void *weights, Element gradient_element, const void *gradient, void *first, void *second,
-                   AdamWStep step, uint32_t seed, uint64_t start, int64_t count, cudaStream_t stream);
+                   AdamWStep step, uint32_t seed, SliceIndices indices, int64_t count, cudaStream_t stream);
 /// `partial` has kSumBlocks doubles.
 void squared_sum(Element element, const void *x, double *partial, double *out, int64_t count, cudaStream_t stream);
 /// into[sorted[i]] += rows[order[i]] for rising `sorted`; equal ones are added in their order.

@@ -21,12 +21,14 @@ void adamw(const Tensor &master, const Tensor &gradient, const Tensor &first, co
 
 void adamw_rounded(const Tensor &weights, const Tensor &gradient, const Tensor &first, const Tensor &second,
                    double learning_rate, double beta1, double beta2, double epsilon, double weight_decay, int64_t step,
-                   double gradient_scale, int64_t seed, int64_t start) {
+                   double gradient_scale, int64_t seed, int64_t start, int64_t first_place, int64_t row, int64_t gap) {
   check_adamw(weights, gradient, first, second, at::kBFloat16, step);
+  SliceIndices indices{start, first_place, row, gap};
+  TORCH_CHECK(indices.is_valid(), "adamw: rows of ", row, " elements from place ", first_place, " on");
   OnDevice stream(weights);
   AdamWStep numbers(learning_rate, beta1, beta2, epsilon, weight_decay, step, gradient_scale);
   cuda::adamw_rounded(weights.mutable_data_ptr(), element_of(gradient, "adamw"), pointer(gradient),
-                      first.mutable_data_ptr(), second.mutable_data_ptr(), numbers, uint32_t(seed), uint64_t(start),
+                      first.mutable_data_ptr(), second.mutable_data_ptr(), numbers, uint32_t(seed), indices,
                       weights.numel(), stream);
 }
 

@@ -14,6 +14,7 @@ struct ExportItem {
   static func all(
     of model: CausalLanguageModel, units: ModelUnits, dtype: DType
   ) -> [ExportItem] {
+    // own names
     let parameters = Dictionary(uniqueKeysWithValues: model.parameters.map { ($0.name, $0) })
     return HFTensorNames(model.configuration).entries.map { entry in
       guard let parameter = parameters[entry.parameter] else {

@@ -1,5 +1,6 @@
 import Torch
 import XTunerModels
+import XTunerText
 
 /// The float8 matrices of a Hugging Face folder, each with a tensor of scales beside it.
 ///
@@ -9,13 +10,13 @@ struct Float8Blocks {
   private static let suffix = "_scale_inv"
 
   /// The names of the scales, which no parameter has.
-  let scaleNames: Set<String>
+  let scaleNames: Set<ExactText>
 
   /// Checks that every float8 tensor has its scales, and that `config.json` says so.
   init(
     _ folder: HFCheckpointFolder, _ configuration: ModelConfiguration
   ) throws(CheckpointError) {
-    var scaleNames: Set<String> = []
+    var scaleNames: Set<ExactText> = []
     for entry in folder.entries where entry.dataType == .float8E4M3 {
       let file = try folder.file(of: entry.name)
       let scaleName = entry.name + Self.suffix

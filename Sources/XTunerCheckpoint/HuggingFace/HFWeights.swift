@@ -2,12 +2,10 @@ public import Torch
 public import XTunerModels
 import XTunerNN
 public import XTunerParallel
+import XTunerText
 
 /// Weights of a Hugging Face folder, read into and written from a model's parameters.
 public enum HFWeights {
-  /// Elements that are converted at once: the most that is in memory beside the weights.
-  static let bucketCount = 1 << 22
-
   /// Copies of every tensor of `folder` what this rank keeps of it.
   ///
   /// Names and shapes are compared first, and all differences are in one error; nothing is copied
@@ -16,26 +14,12 @@ public enum HFWeights {
   public static func load(
     _ folder: HFCheckpointFolder, into model: CausalLanguageModel, units: ModelUnits
   ) throws(CheckpointError) {
-    let names = HFTensorNames(model.configuration)
-    let blocks = try Float8Blocks(folder, model.configuration)
-    let mismatch = names.mismatch(
-      with: folder.entries.filter { !blocks.scaleNames.contains($0.name) }
-        .map { ($0.name, $0.shape) })
-    guard mismatch.isEmpty else {
-      throw CheckpointError(
-        .mismatch, path: folder.path,
-        "does not fit config.json: " + mismatch.messages.joined(separator: "; "))
-    }
+    let (names, blocks) = try checked(folder, model.configuration)
+    // own names
     let parameters = Dictionary(uniqueKeysWithValues: model.parameters.map { ($0.name, $0) })
     for entry in names.entries {
       guard let parameter = parameters[entry.parameter] else {
         preconditionFailure("HFTensorNames has \(entry.parameter), the model has not")
-      }
-      let type = try folder.file(of: entry.name).entry(entry.name).dataType
-      guard type.tensorDType?.isFloatingPoint == true else {
-        throw CheckpointError(
-          .mismatch, path: folder.path,
-          "tensor \(entry.name) has elements of \(type.rawValue); weights must be floating-point")
       }
       let elements = try blocks.reader(of: entry.name, in: folder)
       let unit = units.unit(of: parameter)
@@ -50,6 +34,44 @@ public enum HFWeights {
     units.publish()
   }
 
+  /// Compares names, shapes and types of a folder's tensors with those of a model; reads no weights.
+  ///
+  /// - Throws: All differences of names and shapes in one error.
+  public static func check(
+    _ folder: HFCheckpointFolder, _ configuration: ModelConfiguration
+  ) throws(CheckpointError) {
+    _ = try checked(folder, configuration)
+  }
+
+  private static func checked(
+    _ folder: HFCheckpointFolder, _ configuration: ModelConfiguration
+  ) throws(CheckpointError) -> (names: HFTensorNames, blocks: Float8Blocks) {
+    var names = HFTensorNames(configuration)
+    if configuration.tiesEmbeddings && !folder.contains(HFTensorNames.embeddingName)
+      && folder.contains(HFTensorNames.headName)
+    {
+      names = names.withEmbeddingUnderHeadName()
+    }
+    let blocks = try Float8Blocks(folder, configuration)
+    let mismatch = names.mismatch(
+      with: folder.entries.filter { !blocks.scaleNames.contains($0.name) }
+        .map { ($0.name, $0.shape) })
+    guard mismatch.isEmpty else {
+      throw CheckpointError(
+        .mismatch, path: folder.path,
+        "does not fit config.json: " + mismatch.messages.joined(separator: "; "))
+    }
+    for entry in names.entries {
+      let type = try folder.file(of: entry.name).entry(entry.name).dataType
+      guard type.tensorDType?.isFloatingPoint == true else {
+        throw CheckpointError(
+          .mismatch, path: folder.path,
+          "tensor \(entry.name) has elements of \(type.rawValue); weights must be floating-point")
+      }
+    }
+    return (names, blocks)
+  }
+
   /// Copies the own part of a range of a parameter; false where an element of it is not finite.
   ///
   /// `elements` counts from the start of the range.
@@ -60,7 +82,7 @@ public enum HFWeights {
     for run in unit.ownRuns(of: parameter).clamped(toGlobal: range) {
       var position = run.global
       while position < run.global + run.count {
-        let count = min(bucketCount, run.global + run.count - position)
+        let count = min(Tensor.bucketCount, run.global + run.count - position)
         let start = position - range.lowerBound
         let bucket = elements(start..<start + count)
         guard bucket.isFiniteMask().allTrue().item() != 0 else { return false }
@@ -79,6 +101,7 @@ public enum HFWeights {
     of model: CausalLanguageModel, units: ModelUnits, dtype: DType,
     part: @escaping (FlatUnit) -> Tensor = { $0.weights }
   ) -> [(name: String, shape: [Int], make: () throws -> Tensor)] {
+    // own names
     let parameters = Dictionary(uniqueKeysWithValues: model.parameters.map { ($0.name, $0) })
     return HFTensorNames(model.configuration).entries.map { entry in
       guard let parameter = parameters[entry.parameter] else {
@@ -101,7 +124,7 @@ public enum HFWeights {
   /// The weights are written in `dtype`; in float8e4m3, matrices that layers multiply with are written
   /// in blocks of 128 x 128 with their scales, and the others in bfloat16. `files` are further files
   /// by name, such as the tokenizer's. All ranks of the units' mesh take part, one tensor after
-  /// another; rank 0 writes.
+  /// another; rank 0 writes. What it throws while it writes is known to it alone: callers exchange it.
   public static func export(
     _ model: CausalLanguageModel, units: ModelUnits, to path: String, dtype: DType,
     overwrites: Bool = false,
@@ -118,7 +141,7 @@ public enum HFWeights {
       try write(
         model, items, to: path, dtype: dtype, overwrites: overwrites,
         maximumShardByteCount: maximumShardByteCount, files: files, made: &made)
-    } catch let error as CheckpointError {
+    } catch let error where !(error is CommunicationError) {
       // The others wait for this rank in every tensor; what cannot be written is put together still.
       for item in items.dropFirst(made) { _ = try withoutGradients { try item.make() } }
       throw error
@@ -151,7 +174,7 @@ public enum HFWeights {
 
 extension DType {
   /// The name in `config.json`, such as `bfloat16`.
-  var configurationName: String {
+  public var configurationName: String {
     switch self {
     case .float32: "float32"
     case .float16: "float16"

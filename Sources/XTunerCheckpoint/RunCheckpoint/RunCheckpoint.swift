@@ -1,5 +1,6 @@
 import Crypto
 import Glibc
+import XTunerText
 
 /// A complete checkpoint of a run, on disk.
 public struct RunCheckpoint: Sendable, Hashable {
@@ -12,14 +13,16 @@ public struct RunCheckpoint: Sendable, Hashable {
 
   /// Opens a folder, accepting it only if it is complete.
   ///
-  /// Sizes are compared; digests are not, see `verify()`.
+  /// The manifest's digest and the files' sizes are compared; the files' digests are not, see
+  /// `verify()`.
   ///
-  /// - Throws: `CheckpointError` where the manifest is absent, damaged or of another version, or
-  ///   where a file is absent or of another size.
+  /// - Throws: `CheckpointError` where the manifest is absent, damaged or of another version, where it
+  ///   names something impossible, or where a file is absent or of another size.
   public init(path: String) throws(CheckpointError) {
     let path = FileSystem.trimmed(path)
     let manifestPath = "\(path)/\(RunCheckpointManifest.fileName)"
-    let version = try RunCheckpointJSON.decode(FormatVersion.self, from: manifestPath)
+    let bytes = try FileSystem.read(manifestPath)
+    let version = try RunCheckpointJSON.decode(FormatVersion.self, bytes, path: manifestPath)
     let readable = RunCheckpointManifest.readableFormatVersions
     guard readable.contains(version.formatVersion) else {
       throw CheckpointError(
@@ -27,12 +30,12 @@ public struct RunCheckpoint: Sendable, Hashable {
         "formatVersion must be \(readable.lowerBound) to \(readable.upperBound), is "
           + "\(version.formatVersion); it was written by another version of the engine")
     }
+    try Self.checkDigest(of: bytes, in: path, isRequired: version.formatVersion >= 3)
     self.path = path
-    manifest = try RunCheckpointJSON.decode(RunCheckpointManifest.self, from: manifestPath)
+    manifest = try RunCheckpointJSON.decode(
+      RunCheckpointManifest.self, bytes, path: manifestPath)
+    try manifest.check(path: manifestPath)
     for file in manifest.files {
-      guard FileSystem.isPlainName(file.name) else {
-        throw CheckpointError(.damaged, path: manifestPath, "\(file.name) is not a plain file name")
-      }
       let byteCount = try FileSystem.byteCount("\(path)/\(file.name)")
       guard byteCount == file.byteCount else {
         throw CheckpointError(
@@ -40,11 +43,20 @@ public struct RunCheckpoint: Sendable, Hashable {
           "is \(byteCount) bytes long, the manifest says \(file.byteCount)")
       }
     }
-    let names = Set(manifest.files.map(\.name))
-    for piece in manifest.pieces where !names.contains(piece.file) {
+  }
+
+  /// Compares the manifest with the digest beside it.
+  private static func checkDigest(
+    of bytes: [UInt8], in folder: String, isRequired: Bool
+  ) throws(CheckpointError) {
+    let path = "\(folder)/\(RunCheckpointManifest.digestFileName)"
+    if !isRequired && FileSystem.kind(path) == nil { return }
+    let expected = "\(hexadecimal(SHA256.hash(data: bytes)))  \(RunCheckpointManifest.fileName)\n"
+    guard try FileSystem.read(path) == Array(expected.utf8) else {
       throw CheckpointError(
-        .damaged, path: manifestPath,
-        "\(piece.parameter) is in \(piece.file), which is not listed among the files")
+        .damaged, path: "\(folder)/\(RunCheckpointManifest.fileName)",
+        "does not have the SHA-256 that \(RunCheckpointManifest.digestFileName) says: one of the two "
+          + "was changed")
     }
   }
 
@@ -75,12 +87,52 @@ public struct RunCheckpoint: Sendable, Hashable {
         throw CheckpointError(
           .damaged, path: path, "has SHA-256 \(digest), the manifest says \(file.sha256)")
       }
+      try checkPlaces(in: file.name)
     }
+  }
+
+  /// Checks that every piece in a file lies in a tensor of its type, and no two in the same elements.
+  private func checkPlaces(in name: String) throws(CheckpointError) {
+    let pieces = manifest.pieces.filter { $0.file.isExactly(name) }
+    guard !pieces.isEmpty else { return }
+    let file = try open(name)
+    var ends: [ExactText: (end: Int, parameter: String)] = [:]
+    for piece in pieces.sorted(by: { $0.offset < $1.offset }) {
+      let (dataType, shape, _) = try file.entry(piece.tensor)
+      let place = "\(piece.parameter) at \(piece.offset) of tensor \(piece.tensor)"
+      guard dataType == piece.dataType else {
+        throw CheckpointError(
+          .damaged, path: file.path,
+          "\(place): the tensor is \(dataType.rawValue), the manifest says \(piece.dataType.rawValue)"
+        )
+      }
+      guard shape.count == 1, piece.length <= shape[0] - piece.offset else {
+        throw CheckpointError(
+          .damaged, path: file.path,
+          "\(place): \(piece.length) elements are not in a tensor of \(shape)")
+      }
+      if let last = ends[piece.tensor], piece.offset < last.end {
+        throw CheckpointError(
+          .damaged, path: file.path,
+          "\(place): overlaps \(last.parameter), which ends at \(last.end)")
+      }
+      ends[piece.tensor] = (piece.offset + piece.length, piece.parameter)
+    }
+  }
+
+  /// The files of a Hugging Face folder beside the weights, by name; empty for a checkpoint of before
+  /// version 3, which has none.
+  public func modelFiles() throws(CheckpointError) -> [(name: String, bytes: [UInt8])] {
+    var files: [(name: String, bytes: [UInt8])] = []
+    for name in manifest.modelFiles ?? [] {
+      files.append((name, try FileSystem.read("\(path)/\(name)")))
+    }
+    return files
   }
 
   /// Opens one of its safetensors files.
   public func open(_ name: String) throws(CheckpointError) -> SafetensorsFile {
-    guard manifest.files.contains(where: { $0.name == name }) else {
+    guard manifest.files.contains(where: { $0.name.isExactly(name) }) else {
       throw CheckpointError(.missing, path: path, "has no file \(name)")
     }
     return try SafetensorsFile(path: "\(path)/\(name)")

@@ -13,10 +13,15 @@ enum RunCheckpointJSON {
   static func decode<Value: Decodable>(
     _ type: Value.Type, from path: String
   ) throws(CheckpointError) -> Value {
+    try decode(type, try FileSystem.read(path), path: path)
+  }
+
+  static func decode<Value: Decodable>(
+    _ type: Value.Type, _ bytes: [UInt8], path: String
+  ) throws(CheckpointError) -> Value {
     let decoder = JSONDecoder()
     decoder.nonConformingFloatDecodingStrategy = .convertFromString(
       positiveInfinity: "Infinity", negativeInfinity: "-Infinity", nan: "NaN")
-    let bytes = try FileSystem.read(path)
     do {
       return try decoder.decode(type, from: Data(bytes))
     } catch {

@@ -6,10 +6,13 @@ public import XTunerParallel
 /// checkpoint.
 public struct RunCheckpointManifest: Sendable, Hashable, Codable {
   /// The version this code writes.
-  public static let currentFormatVersion = 2
-  /// The versions it reads; in version 1 every piece is a whole parameter.
-  public static let readableFormatVersions = 1...2
+  public static let currentFormatVersion = 3
+  /// The versions it reads; in version 1 every piece is a whole parameter, and before version 3 neither
+  /// a digest of the manifest nor the model's small files were there.
+  public static let readableFormatVersions = 1...3
   static let fileName = "manifest.json"
+  /// SHA-256 of the manifest and its name, as `sha256sum` writes and checks it.
+  static let digestFileName = "manifest.sha256"
   static let stateFileName = "state.json"
 
   /// A file of the checkpoint.
@@ -47,7 +50,7 @@ public struct RunCheckpointManifest: Sendable, Hashable, Codable {
     public func runs(shape: [Int]) -> [ParameterSlice.Run] {
       let slice = slice ?? ParameterSlice(whole: shape)
       let start = start ?? 0
-      guard start >= 0, length >= 0, start + length <= slice.localCount else { return [] }
+      guard start >= 0, length >= 0, length <= slice.localCount - start else { return [] }
       return slice.runs(in: start..<start + length).map { run in
         ParameterSlice.Run(
           local: run.local - start + offset, global: run.global, count: run.count)
@@ -78,11 +81,13 @@ public struct RunCheckpointManifest: Sendable, Hashable, Codable {
   /// Hash of the run's configuration, which a resumed run compares with its own.
   public var configurationHash: String
   /// Versions of the engine and its libraries, by name.
-  public var libraryVersions: [String: String]
+  public var libraryVersions: [String: String]  // own names
   /// Every file but the manifest.
   public var files: [File]
   /// Every piece of every parameter and state.
   public var pieces: [Piece]
+  /// Which of the files are those of a Hugging Face folder beside the weights; nil before version 3.
+  public var modelFiles: [String]?
 }
 
 /// What one rank wrote of a checkpoint.
@@ -120,17 +125,20 @@ public struct RunCheckpointContents: Sendable {
   public var pieces: [RunCheckpointManifest.Piece]
   /// JSON text of everything that is not a tensor: data position, generators, schedule.
   public var state: [UInt8]
+  /// The files of a Hugging Face folder beside the weights, such as `config.json` and the tokenizer's,
+  /// which whoever commits the checkpoint writes; they make it exportable by itself.
+  public var modelFiles: [(name: String, bytes: [UInt8])] = []
   /// Hash of the run's configuration.
   public var configurationHash: String
   /// Versions of the engine and its libraries, by name.
-  public var libraryVersions: [String: String]
+  public var libraryVersions: [String: String]  // own names
 
   /// Contents whose state is any encodable value.
   ///
   /// Every finite double and every 64-bit integer reads back exactly.
   public init(
     step: Int, files: [File], pieces: [RunCheckpointManifest.Piece], state: some Encodable,
-    configurationHash: String, libraryVersions: [String: String]
+    configurationHash: String, libraryVersions: [String: String]  // own names
   ) throws {
     self.step = step
     self.files = files

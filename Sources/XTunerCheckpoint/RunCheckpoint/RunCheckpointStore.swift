@@ -1,3 +1,5 @@
+import XTunerText
+
 /// The checkpoints of a run: a folder of folders named `step-00000123`.
 ///
 /// Which one is the latest follows from the manifests alone. Several processes may read; one
@@ -7,10 +9,14 @@ public struct RunCheckpointStore: Sendable, Hashable {
   public struct Rejection: Sendable, Hashable {
     /// The folder.
     public var path: String
+    /// The step that its name says.
+    public var step: Int
     /// Why it is not a checkpoint.
     public var error: CheckpointError
   }
 
+  /// Added to a folder that is set aside because it is no whole checkpoint.
+  public static let damagedSuffix = ".damaged"
   /// Added to a checkpoint that retention is removing.
   private static let removedSuffix = ".removed"
 
@@ -19,7 +25,7 @@ public struct RunCheckpointStore: Sendable, Hashable {
   /// How many are left by retention; nil where all are.
   public let retainedCount: Int?
 
-  /// A store in a folder, which need not exist yet.
+  /// A store in a folder, which need not exist yet; the one that holds it must, to write.
   ///
   /// - Parameters:
   ///   - folder: where the checkpoints are, such as `RUN/checkpoints`.
@@ -38,7 +44,15 @@ public struct RunCheckpointStore: Sendable, Hashable {
   }
 
   /// Every complete checkpoint, oldest first, and what looks like one without being complete.
+  ///
+  /// - Throws: `CheckpointError` where the folder cannot be listed, also where it is a link to what is
+  ///   not there; a folder that does not exist holds nothing.
   public func scan() throws(CheckpointError) -> (complete: [RunCheckpoint], rejected: [Rejection]) {
+    if FileSystem.isDanglingLink(folder) {
+      throw CheckpointError(
+        .missing, path: folder,
+        "is a link to what is not there; is the disk of the checkpoints mounted?")
+    }
     var complete: [RunCheckpoint] = []
     var rejected: [Rejection] = []
     for name in try FileSystem.names(in: folder) {
@@ -53,15 +67,40 @@ public struct RunCheckpointStore: Sendable, Hashable {
         }
         complete.append(checkpoint)
       } catch {
-        rejected.append(Rejection(path: path, error: error))
+        rejected.append(Rejection(path: path, step: step, error: error))
       }
     }
     return (complete.sorted { $0.step < $1.step }, rejected)
   }
 
-  /// The newest complete checkpoint, or nil where there is none.
+  /// The newest complete checkpoint, or nil where there is none; what is not complete counts as none.
   public func latestComplete() throws(CheckpointError) -> RunCheckpoint? {
     try scan().complete.last
+  }
+
+  /// The checkpoint that a run goes on from, or nil where there is none; and the older folders that
+  /// look like checkpoints and are not complete.
+  ///
+  /// - Throws: `CheckpointError` naming every folder that is newer and is not complete: what it held
+  ///   would be trained again without a word.
+  public func newest() throws(CheckpointError) -> (checkpoint: RunCheckpoint?, older: [Rejection]) {
+    let (complete, rejected) = try scan()
+    let isNewer = { (rejection: Rejection) in rejection.step > complete.last?.step ?? -1 }
+    let newer = rejected.filter(isNewer)
+    guard newer.isEmpty else {
+      let what = newer.count == 1 ? "a checkpoint is" : "\(newer.count) checkpoints are"
+      let named = newer.map(\.error.description).joined(separator: "; ")
+      let whole = complete.last.map { "the newest whole one is \($0.path)" } ?? "none is whole"
+      throw CheckpointError(.damaged, path: folder, "\(what) damaged: \(named); \(whole)")
+    }
+    return (complete.last, rejected)
+  }
+
+  /// Renames a folder that is no whole checkpoint, so that it is in nobody's way and nothing is lost.
+  public func setAside(_ rejection: Rejection) throws(CheckpointError) {
+    let aside = rejection.path + Self.damagedSuffix
+    try FileSystem.remove(aside)
+    try FileSystem.rename(rejection.path, to: aside)
   }
 
   /// Removes what dead writers left behind; what a living one is writing is not touched.
@@ -72,7 +111,7 @@ public struct RunCheckpointStore: Sendable, Hashable {
   @discardableResult
   public func removeLeftovers() throws(CheckpointError) -> [String] {
     var concerned: [String] = []
-    var seen: Set<String> = []
+    var seen: Set<ExactText> = []
     for name in try FileSystem.names(in: folder) {
       if name.hasSuffix(Self.removedSuffix),
         Self.step(of: String(name.dropLast(Self.removedSuffix.count))) != nil
@@ -108,17 +147,22 @@ public struct RunCheckpointStore: Sendable, Hashable {
   /// - Throws: `CheckpointError` where they cannot be written; then no part is there, and the
   ///   checkpoint cannot be committed.
   public func writePart(_ contents: RunCheckpointContents, index: Int) throws {
-    let partial = FolderTransaction.partialPath(path(step: contents.step))
+    let path = path(step: contents.step)
+    let partial = FolderTransaction.partialPath(path)
     guard FileSystem.kind(partial) == .folder else {
       throw CheckpointError(
-        .missing, path: partial,
+        .missing, path: path,
         "was not found; all ranks must see the run's directory (a shared file system)")
     }
-    var files: [RunCheckpointManifest.File] = []
-    for file in contents.files { files.append(try Self.write(file, to: partial)) }
-    let part = RunCheckpointPart(files: files, pieces: contents.pieces)
-    _ = try Self.write(
-      try RunCheckpointJSON.encode(part), named: RunCheckpointPart.fileName(index), to: partial)
+    do {
+      var files: [RunCheckpointManifest.File] = []
+      for file in contents.files { files.append(try Self.write(file, to: partial)) }
+      let part = RunCheckpointPart(files: files, pieces: contents.pieces)
+      _ = try Self.write(
+        try RunCheckpointJSON.encode(part), named: RunCheckpointPart.fileName(index), to: partial)
+    } catch let error as CheckpointError {
+      throw FolderTransaction.named(error, path)
+    }
   }
 
   /// Begins a checkpoint; to be committed by the process that began it.
@@ -126,7 +170,8 @@ public struct RunCheckpointStore: Sendable, Hashable {
     guard step >= 0 else {
       throw CheckpointError(.mismatch, path: folder, "step must not be negative")
     }
-    try FileSystem.makeFolder(folder)
+    // Not the folders above it: a run's directory that has gone must not come back as an empty one.
+    try FileSystem.makeLastFolder(folder)
     return UnfinishedCheckpoint(
       store: self, transaction: try FolderTransaction(path: path(step: step)))
   }
@@ -166,8 +211,9 @@ public struct RunCheckpointStore: Sendable, Hashable {
   private static func write(
     _ file: RunCheckpointContents.File, to folder: String
   ) throws -> RunCheckpointManifest.File {
-    let reserved = [RunCheckpointManifest.fileName, RunCheckpointManifest.stateFileName]
-    guard FileSystem.isPlainName(file.name), !reserved.contains(file.name) else {
+    guard FileSystem.isPlainName(file.name),
+      !RunCheckpointManifest.reservedNames.contains(file.name)
+    else {
       throw CheckpointError(.mismatch, path: folder, "\(file.name) is no name for a tensor file")
     }
     let writer = try SafetensorsWriter(

@@ -4,7 +4,7 @@ import Glibc
 public struct CheckpointError: Error, Sendable, Hashable, CustomStringConvertible {
   /// What kind of problem it is.
   public enum Code: String, Sendable, Hashable {
-    /// The operating system refused to read, map, list or rename.
+    /// The operating system refused to read, map or list.
     case inputOutput
     /// There is no room left, on the device or in the quota.
     case noSpace
@@ -16,6 +16,8 @@ public struct CheckpointError: Error, Sendable, Hashable, CustomStringConvertibl
     case mismatch
     /// The destination exists, or another process is writing to it.
     case occupied
+    /// A file or folder cannot be made, written, renamed or removed, though there is room.
+    case unwritable
   }
 
   /// What kind of problem it is.
@@ -43,5 +45,14 @@ public struct CheckpointError: Error, Sendable, Hashable, CustomStringConvertibl
     return CheckpointError(
       isFull ? .noSpace : errorNumber == ENOENT ? .missing : .inputOutput, path: path,
       "cannot \(action): \(text)")
+  }
+
+  /// A refusal to make, write, rename or remove, from `errno` right after the call.
+  static func writing(
+    _ action: String, path: String, errorNumber: Int32 = errno
+  ) -> CheckpointError {
+    var error = system(action, path: path, errorNumber: errorNumber)
+    if error.code != .noSpace { error.code = .unwritable }
+    return error
   }
 }

@@ -1,5 +1,7 @@
 import Foundation
 import Glibc
+import XTunerSystem
+import XTunerText
 
 /// The few operations on files that checkpoints need, with errors that name the file.
 enum FileSystem {
@@ -36,7 +38,7 @@ enum FileSystem {
       }
       if name != "." && name != ".." { names.append(name) }
     }
-    return names.sorted()
+    return names.sortedByBytes()
   }
 
   static func read(_ path: String) throws(CheckpointError) -> [UInt8] {
@@ -44,16 +46,29 @@ enum FileSystem {
   }
 
   static func makeFolder(_ path: String) throws(CheckpointError) {
-    do {
-      try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-    } catch {
-      throw .system("create the folder", path: path)
+    if let failure = Folders.make(path) {
+      throw .writing("create the folder", path: path, errorNumber: failure)
     }
+  }
+
+  /// Makes a folder in one that exists; a folder that is there already is no error.
+  static func makeLastFolder(_ path: String) throws(CheckpointError) {
+    guard mkdir(path, 0o777) != 0 else { return }
+    let reason = errno
+    guard kind(path) != .folder else { return }
+    throw .system("create the folder", path: path, errorNumber: reason)
+  }
+
+  /// Whether a path is a symbolic link to what is not there.
+  static func isDanglingLink(_ path: String) -> Bool {
+    var status = stat()
+    return lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFLNK
+      && stat(path, &status) != 0
   }
 
   static func rename(_ path: String, to newPath: String) throws(CheckpointError) {
     guard Glibc.rename(path, newPath) == 0 else {
-      throw .system("rename to \(newPath)", path: path)
+      throw .writing("rename to \(newPath)", path: path)
     }
   }
 
@@ -68,7 +83,8 @@ enum FileSystem {
     } catch {
       // Another process may have been quicker; only what is still there is a problem.
       guard lstat(path, &status) == 0 else { return }
-      throw CheckpointError(.inputOutput, path: path, "cannot be removed: \(error)")
+      throw CheckpointError(
+        .unwritable, path: path, "cannot be removed: \(SystemReason.text(error))")
     }
   }
 
@@ -78,7 +94,7 @@ enum FileSystem {
     guard descriptor >= 0 else { throw .system("open", path: path) }
     defer { close(descriptor) }
     // Some network file systems cannot flush folders and say so with EINVAL.
-    guard fsync(descriptor) == 0 || errno == EINVAL else { throw .system("flush", path: path) }
+    guard fsync(descriptor) == 0 || errno == EINVAL else { throw .writing("flush", path: path) }
   }
 
   static func parent(_ path: String) -> String {

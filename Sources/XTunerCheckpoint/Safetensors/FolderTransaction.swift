@@ -21,17 +21,42 @@ final class FolderTransaction {
   ///
   /// - Throws: `CheckpointError` with `occupied` where a living writer is filling the same folder.
   init(path: String) throws(CheckpointError) {
-    self.path = FileSystem.trimmed(path)
-    partialPath = Self.partialPath(path)
-    try FileSystem.makeFolder(partialPath)
-    guard let lock = try FolderLock(folder: partialPath) else {
-      throw CheckpointError(
-        .occupied, path: partialPath, "another writer is filling it; wait for it or end it")
+    let final = FileSystem.trimmed(path)
+    let partial = Self.partialPath(path)
+    (self.path, partialPath) = (final, partial)
+    lock = try Self.naming(final) { () throws(CheckpointError) in
+      try FileSystem.makeFolder(partial)
+      guard let lock = try FolderLock(folder: partial) else {
+        throw CheckpointError(
+          .occupied, path: final, "another writer is filling it; wait for it or end it")
+      }
+      for name in try FileSystem.names(in: partial) where name != FolderLock.fileName {
+        try FileSystem.remove("\(partial)/\(name)")
+      }
+      return lock
     }
-    self.lock = lock
-    for name in try FileSystem.names(in: partialPath) where name != FolderLock.fileName {
-      try FileSystem.remove("\(partialPath)/\(name)")
+  }
+
+  /// Runs `body`; errors about the folder in the making name the one that it will be, `path`.
+  static func naming<Result>(
+    _ path: String, _ body: () throws(CheckpointError) -> Result
+  ) throws(CheckpointError) -> Result {
+    do {
+      return try body()
+    } catch {
+      throw named(error, path)
     }
+  }
+
+  /// An error about the folder in the making, with the final name in place of the one for a while.
+  static func named(_ error: CheckpointError, _ path: String) -> CheckpointError {
+    var error = error
+    let (final, partial) = (FileSystem.trimmed(path), partialPath(path))
+    if error.path == partial || error.path.hasPrefix("\(partial)/") {
+      error.path = final + error.path.dropFirst(partial.count)
+    }
+    error.reason = error.reason.replacing("\(partial)/", with: "\(final)/")
+    return error
   }
 
   /// Gives the folder its name, replacing a folder of that name.
@@ -40,15 +65,17 @@ final class FolderTransaction {
       throw CheckpointError(.occupied, path: path, "was already finished or given up")
     }
     lock.removeFile()
-    try FileSystem.syncFolder(partialPath)
-    let replaced = path + Self.replacedSuffix
-    try FileSystem.remove(replaced)
-    let isReplacing = FileSystem.kind(path) != nil
-    if isReplacing { try FileSystem.rename(path, to: replaced) }
-    try FileSystem.rename(partialPath, to: path)
-    self.lock = nil
-    try FileSystem.syncFolder(FileSystem.parent(path))
-    if isReplacing { try FileSystem.remove(replaced) }
+    try Self.naming(path) { () throws(CheckpointError) in
+      try FileSystem.syncFolder(partialPath)
+      let replaced = path + Self.replacedSuffix
+      try FileSystem.remove(replaced)
+      let isReplacing = FileSystem.kind(path) != nil
+      if isReplacing { try FileSystem.rename(path, to: replaced) }
+      try FileSystem.rename(partialPath, to: path)
+      self.lock = nil
+      try FileSystem.syncFolder(FileSystem.parent(path))
+      if isReplacing { try FileSystem.remove(replaced) }
+    }
   }
 
   /// Removes what was written.

@@ -1,4 +1,5 @@
 import XTunerModels
+import XTunerText
 
 /// The tensors of a Hugging Face folder: one `model.safetensors`, or shards with an index.
 public final class HFCheckpointFolder: Sendable {
@@ -11,7 +12,7 @@ public final class HFCheckpointFolder: Sendable {
   public let files: [SafetensorsFile]
   /// Safetensors files in the folder that the checkpoint does not name, and so are not read.
   public let unusedFileNames: [String]
-  private let fileIndices: [String: Int]
+  private let fileIndices: [ExactText: Int]
 
   /// Opens a folder and checks that every file and tensor it names is there.
   ///
@@ -28,8 +29,8 @@ public final class HFCheckpointFolder: Sendable {
     let weightMap = hasIndex ? try Self.readIndex("\(path)/\(Self.indexName)") : nil
     let names: [String]
     if let weightMap {
-      names = Set(weightMap.values).sorted()
-      if hasSingle && !names.contains(Self.singleName) {
+      names = Set<ExactText>(weightMap.values).sorted().map(\.text)
+      if hasSingle && !names.containsExactly(Self.singleName) {
         throw CheckpointError(
           .mismatch, path: path,
           "has both \(Self.singleName) and \(Self.indexName); remove the one that is out of date")
@@ -44,7 +45,7 @@ public final class HFCheckpointFolder: Sendable {
 
     self.path = path
     files = try Self.open(names, in: path)
-    var fileIndices: [String: Int] = [:]
+    var fileIndices: [ExactText: Int] = [:]
     for (index, file) in files.enumerated() {
       for name in file.names where fileIndices.updateValue(index, forKey: name) != nil {
         throw CheckpointError(.damaged, path: file.path, "repeats tensor \(name) of another shard")
@@ -52,7 +53,7 @@ public final class HFCheckpointFolder: Sendable {
     }
     self.fileIndices = fileIndices
     unusedFileNames = try FileSystem.names(in: path).filter {
-      $0.hasSuffix(".safetensors") && !names.contains($0)
+      $0.hasSuffix(".safetensors") && !names.containsExactly($0)
     }
     if let weightMap { try checkIndex(weightMap, fileNames: names) }
   }
@@ -88,7 +89,7 @@ public final class HFCheckpointFolder: Sendable {
     return files
   }
 
-  private static func readIndex(_ path: String) throws(CheckpointError) -> [String: String] {
+  private static func readIndex(_ path: String) throws(CheckpointError) -> [ExactText: String] {
     let document: JSONDocument
     let bytes = try FileSystem.read(path)
     do {
@@ -99,7 +100,7 @@ public final class HFCheckpointFolder: Sendable {
     guard let object = document.object?["weight_map"]?.object, object.count > 0 else {
       throw CheckpointError(.damaged, path: path, "weight_map must map tensor names to files")
     }
-    var weightMap: [String: String] = [:]
+    var weightMap: [ExactText: String] = [:]
     for name in object.keys {
       guard let file = object[name]?.string, FileSystem.isPlainName(file) else {
         throw CheckpointError(
@@ -111,11 +112,11 @@ public final class HFCheckpointFolder: Sendable {
   }
 
   private func checkIndex(
-    _ weightMap: [String: String], fileNames: [String]
+    _ weightMap: [ExactText: String], fileNames: [String]
   ) throws(CheckpointError) {
     for (name, file) in weightMap.sorted(by: { $0.key < $1.key }) {
       let found = fileIndices[name].map { fileNames[$0] }
-      guard found == file else {
+      guard found?.isExactly(file) == true else {
         let place = found.map { "it is in \($0)" } ?? "it is in no shard"
         throw CheckpointError(
           found == nil ? .missing : .mismatch, path: "\(path)/\(Self.indexName)",

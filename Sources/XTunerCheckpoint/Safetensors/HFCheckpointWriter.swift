@@ -1,4 +1,5 @@
 import XTunerModels
+import XTunerText
 
 /// Writes a Hugging Face folder as a stream: tensors are declared first, their bytes follow in that
 /// order, and shards of bounded size come out, with an index where there are several.
@@ -62,10 +63,13 @@ public final class HFCheckpointWriter {
       throw CheckpointError(
         .mismatch, path: transaction.path, "tensor \(name) comes after the last one declared")
     }
-    try writer.write(bytes, for: name)
+    let path = transaction.path
+    try FolderTransaction.naming(path) { () throws(CheckpointError) in
+      try writer.write(bytes, for: name)
+    }
     entryIndex += 1
     guard entryIndex == shards[shardIndex].entries.count else { return }
-    try writer.finish()
+    _ = try FolderTransaction.naming(path) { () throws(CheckpointError) in try writer.finish() }
     self.writer = nil
     shardIndex += 1
     entryIndex = 0
@@ -77,12 +81,15 @@ public final class HFCheckpointWriter {
     guard FileSystem.isPlainName(name) else {
       throw CheckpointError(.mismatch, path: transaction.path, "\(name) is not a plain file name")
     }
-    let file = try OutputFile(path: "\(transaction.partialPath)/\(name)")
-    let result = Array(content).withUnsafeBytes { bytes in
-      Result { () throws(CheckpointError) in try file.write(bytes) }
+    let (path, partialPath) = (transaction.path, transaction.partialPath)
+    try FolderTransaction.naming(path) { () throws(CheckpointError) in
+      let file = try OutputFile(path: "\(partialPath)/\(name)")
+      let result = Array(content).withUnsafeBytes { bytes in
+        Result { () throws(CheckpointError) in try file.write(bytes) }
+      }
+      try result.get()
+      _ = try file.finish()
     }
-    try result.get()
-    _ = try file.finish()
   }
 
   /// Writes the index, flushes everything to the device and gives the folder its name.
@@ -101,8 +108,10 @@ public final class HFCheckpointWriter {
   private func startShard() throws(CheckpointError) {
     guard shardIndex < shards.count else { return }
     let shard = shards[shardIndex]
-    writer = try SafetensorsWriter(
-      path: "\(transaction.partialPath)/\(shard.name)", entries: shard.entries)
+    let (path, partialPath) = (transaction.path, transaction.partialPath)
+    writer = try FolderTransaction.naming(path) { () throws(CheckpointError) in
+      try SafetensorsWriter(path: "\(partialPath)/\(shard.name)", entries: shard.entries)
+    }
   }
 
   private func indexText() -> String {
@@ -124,7 +133,7 @@ public final class HFCheckpointWriter {
     guard !entries.isEmpty else {
       throw CheckpointError(.mismatch, path: path, "has no tensors to write")
     }
-    var names: Set<String> = []
+    var names: Set<ExactText> = []
     var groups: [[SafetensorsEntry]] = [[]]
     var groupByteCount = 0
     var totalByteCount = 0

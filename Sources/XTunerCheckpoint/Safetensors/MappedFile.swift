@@ -16,7 +16,8 @@ public final class MappedFile: Sendable {
   ///
   /// - Throws: `CheckpointError` where the path is not a readable regular file.
   public init(path: String) throws(CheckpointError) {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    // Without O_NONBLOCK a named pipe that nobody writes to would be waited for without end.
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard descriptor >= 0 else { throw .system("open", path: path) }
     defer { close(descriptor) }
     var status = stat()

@@ -4,19 +4,25 @@ import Glibc
 /// A file that exists under its name only once it is whole and on the disk.
 ///
 /// It is written as `NAME.incomplete`, flushed to the device and renamed by `finish()`. An object
-/// that goes away unfinished removes what it wrote. One thread at a time may use it.
-final class OutputFile {
+/// that goes away unfinished removes what it wrote. A name that is a link means what it points to:
+/// that is replaced, and the link stays. What is no regular file, such as a device or a pipe, is
+/// written to as it is. One thread at a time may use it.
+package final class OutputFile {
   /// What was written.
-  struct Summary: Sendable, Hashable {
-    var byteCount: Int
+  package struct Summary: Sendable, Hashable {
+    package var byteCount: Int
     /// SHA-256 of the content in hexadecimal digits.
-    var digest: String
+    package var digest: String
   }
 
   static let partialSuffix = ".incomplete"
 
-  let path: String
-  private let partialPath: String
+  /// The name as it was given.
+  package let path: String
+  /// The name behind all links.
+  private let destination: String
+  /// What has the bytes until `finish()`; nil where they go to a device or pipe.
+  private let partialPath: String?
   private var descriptor: Int32
   private var byteCount = 0
   private var hasher: SHA256?
@@ -27,20 +33,64 @@ final class OutputFile {
   ///   - path: the final name.
   ///   - isHashed: whether the summary is to hold a digest.
   /// - Throws: `CheckpointError` where the file cannot be created.
-  init(path: String, isHashed: Bool = false) throws(CheckpointError) {
+  package init(path: String, isHashed: Bool = false) throws(CheckpointError) {
     self.path = path
-    partialPath = path + Self.partialSuffix
     hasher = isHashed ? SHA256() : nil
-    unlink(partialPath)
-    descriptor = open(partialPath, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
-    guard descriptor >= 0 else { throw .system("create", path: partialPath) }
+    var status = stat()
+    let isThere = stat(path, &status) == 0
+    switch isThere ? status.st_mode & S_IFMT : S_IFREG {
+    case S_IFREG:
+      destination = try Self.followed(path, isThere: isThere)
+      let partial = destination + Self.partialSuffix
+      partialPath = partial
+      unlink(partial)
+      descriptor = open(partial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
+      // Who may read the file that is replaced may read the new one, and nobody else.
+      if descriptor >= 0, isThere { fchmod(descriptor, status.st_mode & 0o7777) }
+    case S_IFDIR:
+      throw CheckpointError(.occupied, path: path, "is a folder; give the name of a file")
+    default:
+      destination = path
+      partialPath = nil
+      descriptor = open(path, O_WRONLY | O_CLOEXEC)
+    }
+    guard descriptor >= 0 else { throw .writing("create", path: path) }
+  }
+
+  /// Writes a whole file.
+  package static func write(_ bytes: [UInt8], to path: String) throws(CheckpointError) {
+    let file = try OutputFile(path: path)
+    let result = bytes.withUnsafeBytes { bytes in
+      Result { () throws(CheckpointError) in try file.write(bytes) }
+    }
+    try result.get()
+    _ = try file.finish()
+  }
+
+  /// The name that a chain of links ends at, which need not exist.
+  private static func followed(_ path: String, isThere: Bool) throws(CheckpointError) -> String {
+    if isThere {
+      guard let resolved = realpath(path, nil) else { throw .system("resolve", path: path) }
+      defer { free(resolved) }
+      return String(cString: resolved)
+    }
+    var path = path
+    // As many as the system follows.
+    for _ in 0..<40 {
+      var target = [CChar](repeating: 0, count: Int(PATH_MAX) + 1)
+      guard readlink(path, &target, target.count - 1) >= 0 else { return path }
+      let bytes = target.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+      let text = String(decoding: bytes, as: UTF8.self)
+      path = text.hasPrefix("/") ? text : "\(FileSystem.parent(path))/\(text)"
+    }
+    throw .system("follow the links of", path: path, errorNumber: ELOOP)
   }
 
   /// Appends bytes.
   ///
   /// - Throws: `CheckpointError` naming the file and how many bytes fitted; the partial file is
   ///   removed, and nothing more can be written.
-  func write(_ bytes: UnsafeRawBufferPointer) throws(CheckpointError) {
+  package func write(_ bytes: UnsafeRawBufferPointer) throws(CheckpointError) {
     try requireOpen()
     hasher?.update(bufferPointer: bytes)
     var rest = bytes
@@ -60,12 +110,17 @@ final class OutputFile {
   /// Flushes to the device and gives the file its name.
   ///
   /// The folder's own entry is flushed by `syncFolder`, once for all files in it.
-  func finish() throws(CheckpointError) -> Summary {
+  package func finish() throws(CheckpointError) -> Summary {
     try requireOpen()
-    guard fsync(descriptor) == 0 else { throw fail("flush \(byteCount) bytes") }
+    // Devices and pipes have nothing to flush, and say so.
+    guard fsync(descriptor) == 0 || partialPath == nil else {
+      throw fail("flush \(byteCount) bytes")
+    }
     let closed = close(descriptor)
     descriptor = -1
-    guard closed == 0, rename(partialPath, path) == 0 else { throw fail("finish") }
+    guard closed == 0, partialPath.map({ rename($0, destination) == 0 }) ?? true else {
+      throw fail("finish")
+    }
     let digest = hasher.map { hexadecimal($0.finalize()) }
     return Summary(byteCount: byteCount, digest: digest ?? "")
   }
@@ -77,7 +132,7 @@ final class OutputFile {
   }
 
   private func fail(_ action: String, errorNumber: Int32 = errno) -> CheckpointError {
-    let error = CheckpointError.system(action, path: path, errorNumber: errorNumber)
+    let error = CheckpointError.writing(action, path: path, errorNumber: errorNumber)
     discard()
     return error
   }
@@ -85,7 +140,7 @@ final class OutputFile {
   private func discard() {
     if descriptor >= 0 { close(descriptor) }
     descriptor = -1
-    unlink(partialPath)
+    if let partialPath { unlink(partialPath) }
   }
 
   deinit {

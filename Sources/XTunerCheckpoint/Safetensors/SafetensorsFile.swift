@@ -1,3 +1,5 @@
+public import XTunerText
+
 /// A safetensors file, mapped into memory and checked as a whole when opened.
 ///
 /// Tensors are not copied: `withBytes` gives the mapped bytes, and `bytes(of:)` a pointer that is
@@ -5,7 +7,7 @@
 public final class SafetensorsFile: Sendable {
   private let file: MappedFile
   private let header: SafetensorsHeader
-  private let indices: [String: Int]
+  private let indices: [ExactText: Int]
 
   /// Opens a file.
   ///
@@ -17,7 +19,7 @@ public final class SafetensorsFile: Sendable {
     let header = try file.withBytes { bytes throws(CheckpointError) in
       try SafetensorsHeader(parsing: bytes, path: path)
     }
-    var indices: [String: Int] = [:]
+    var indices: [ExactText: Int] = [:]
     for (index, placement) in header.placements.enumerated() {
       indices[placement.entry.name] = index
     }
@@ -39,7 +41,7 @@ public final class SafetensorsFile: Sendable {
   public var names: [String] { header.placements.map(\.entry.name) }
 
   /// Free text pairs of the file, such as `format: pt`.
-  public var metadata: [String: String] { header.metadata }
+  public var metadata: [ExactText: String] { header.metadata }
 
   /// Whether the file has a tensor of a name.
   public func contains(_ name: String) -> Bool { indices[name] != nil }

@@ -1,4 +1,5 @@
 import XTunerModels
+import XTunerText
 
 /// The parsed and checked header of a safetensors file.
 ///
@@ -18,7 +19,7 @@ struct SafetensorsHeader: Sendable {
   /// Tensors in the order of their data.
   var placements: [Placement] = []
   /// Free text pairs of the file.
-  var metadata: [String: String] = [:]
+  var metadata: [ExactText: String] = [:]
   /// Where the tensors start, in bytes from the file's start.
   var dataOffset: Int
 
@@ -58,7 +59,7 @@ struct SafetensorsHeader: Sendable {
   private mutating func read(_ object: JSONObject, path: String) throws(CheckpointError) {
     for name in object.keys {
       guard let value = object[name] else { continue }
-      if name == Self.metadataKey {
+      if name.isExactly(Self.metadataKey) {
         metadata = try Self.metadata(value, path: path)
       } else {
         placements.append(try placement(name, value, path: path))
@@ -68,8 +69,8 @@ struct SafetensorsHeader: Sendable {
 
   private static func metadata(
     _ value: JSONDocument, path: String
-  ) throws(CheckpointError) -> [String: String] {
-    var metadata: [String: String] = [:]
+  ) throws(CheckpointError) -> [ExactText: String] {
+    var metadata: [ExactText: String] = [:]
     for key in value.object?.keys ?? [] { metadata[key] = value.object?[key]?.string }
     guard let object = value.object, metadata.count == object.count else {
       throw CheckpointError(.damaged, path: path, "\(metadataKey) must map strings to strings")
@@ -84,7 +85,7 @@ struct SafetensorsHeader: Sendable {
       CheckpointError(.damaged, path: path, "tensor \(name): \(reason)")
     }
     guard let object = value.object else { throw damaged("must be an object, is \(value.kind)") }
-    for key in object.keys where !["dtype", "shape", "data_offsets"].contains(key) {
+    for key in object.keys where !["dtype", "shape", "data_offsets"].containsExactly(key) {
       throw damaged("has an unknown member \(key)")
     }
     guard let typeName = object["dtype"]?.string else { throw damaged("has no dtype") }

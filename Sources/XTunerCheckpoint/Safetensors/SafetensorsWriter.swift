@@ -1,5 +1,6 @@
 import Glibc
 import XTunerModels
+import XTunerText
 
 /// Writes a safetensors file as a stream: the tensors are declared first, their bytes follow in
 /// that order, in pieces of any size.
@@ -22,7 +23,8 @@ public final class SafetensorsWriter {
   ///   - isHashed: whether `finish()` is to return a digest.
   /// - Throws: `CheckpointError` where a declaration is impossible or the file cannot be created.
   public init(
-    path: String, entries: [SafetensorsEntry], metadata: [String: String] = ["format": "pt"],
+    path: String, entries: [SafetensorsEntry],
+    metadata: [String: String] = ["format": "pt"],  // own names
     isHashed: Bool = false
   ) throws(CheckpointError) {
     let header = try Self.header(entries, metadata: metadata, path: path)
@@ -42,14 +44,16 @@ public final class SafetensorsWriter {
   public func write(
     _ bytes: UnsafeRawBufferPointer, for name: String
   ) throws(CheckpointError) {
-    if bytes.isEmpty, let entry = entries.first(where: { $0.name == name }), entry.byteCount == 0 {
+    if bytes.isEmpty, let entry = entries.first(where: { $0.name.isExactly(name) }),
+      entry.byteCount == 0
+    {
       return
     }
     guard current < entries.count else {
       throw CheckpointError(.mismatch, path: file.path, "tensor \(name) was not declared")
     }
     let next = entries[current]
-    try require(next.name == name, "tensor \(name) is written where \(next.name) is next")
+    try require(next.name.isExactly(name), "tensor \(name) is written where \(next.name) is next")
     try require(
       writtenByteCount == 0 && bytes.count == byteCounts[current],
       "tensor \(name): \(next.kind) takes \(byteCounts[current]) bytes, got "
@@ -111,7 +115,7 @@ public final class SafetensorsWriter {
 
   /// The JSON, padded with spaces so that the tensors start at a multiple of 8.
   private static func header(
-    _ entries: [SafetensorsEntry], metadata: [String: String], path: String
+    _ entries: [SafetensorsEntry], metadata: [String: String], path: String  // own names
   ) throws(CheckpointError) -> String {
     var object = JSONObject()
     if !metadata.isEmpty {
@@ -126,7 +130,7 @@ public final class SafetensorsWriter {
           .mismatch, path: path,
           "tensor \(entry.name): \(entry.kind) overflows or does not end on a whole byte")
       }
-      guard object[entry.name] == nil, entry.name != SafetensorsHeader.metadataKey else {
+      guard object[entry.name] == nil, !entry.name.isExactly(SafetensorsHeader.metadataKey) else {
         throw CheckpointError(
           .mismatch, path: path, "tensor \(entry.name) is declared twice, or its name is reserved")
       }

@@ -6,12 +6,8 @@ struct OwnedDescriptor: ~Copyable {
   let path: String
 
   /// Opens `path`; `mode` is used only with O_CREAT.
-  init(path: String, flags: Int32, mode: mode_t = 0o644) throws(TokenCacheError) {
-    let number = open(path, flags | O_CLOEXEC, mode)
-    guard number >= 0 else {
-      throw TokenCacheError.system("open", path: path, errno: errno)
-    }
-    self.number = number
+  init(path: String, flags: Int32, mode: mode_t = 0o666) throws(TokenCacheError) {
+    number = try Self.checked(open(path, flags | Self.always, mode), path: path, flags: flags)
     self.path = path
   }
 
@@ -19,11 +15,30 @@ struct OwnedDescriptor: ~Copyable {
   init(
     name: String, in folder: borrowing OwnedDescriptor, flags: Int32
   ) throws(TokenCacheError) {
-    path = "\(folder.path)/\(name)"
-    number = openat(folder.number, name, flags | O_CLOEXEC)
+    let path = "\(folder.path)/\(name)"
+    number = try Self.checked(
+      openat(folder.number, name, flags | Self.always), path: path, flags: flags)
+    self.path = path
+  }
+
+  /// Without O_NONBLOCK a named pipe that nobody writes to would be waited for without end.
+  private static let always = O_CLOEXEC | O_NONBLOCK
+
+  /// The descriptor if it is one; of a file or folder where it is to be read.
+  private static func checked(
+    _ number: Int32, path: String, flags: Int32
+  ) throws(TokenCacheError) -> Int32 {
     guard number >= 0 else {
       throw TokenCacheError.system("open", path: path, errno: errno)
     }
+    guard flags & O_ACCMODE == O_RDONLY else { return number }
+    var status = stat()
+    let kind = fstat(number, &status) == 0 ? status.st_mode & S_IFMT : 0
+    guard kind == S_IFREG || kind == S_IFDIR else {
+      close(number)
+      throw TokenCacheError(.fileSystem, "open \(path): is not a regular file")
+    }
+    return number
   }
 
   deinit {

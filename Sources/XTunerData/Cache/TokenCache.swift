@@ -23,6 +23,8 @@ public final class TokenCache: SampleStore {
   public let sources: [FileCounts]
   /// What became of all records.
   public let counts: TokenizingCounts
+  /// Keys of the records that hold something nothing reads, such as `messages[].train`.
+  public let unusedKeys: [String]
 
   private let sampleCount: Int
   private let tokenSize: Int
@@ -47,7 +49,7 @@ public final class TokenCache: SampleStore {
     let meta = try MappedFile(
       OwnedDescriptor(name: TokenCacheManifest.fileName, in: root, flags: O_RDONLY))
     let manifest = try TokenCacheManifest(decoding: Data(meta.bytes), path: meta.path)
-    try Self.check(manifest, key: key, path: meta.path)
+    try manifest.check(key: key, path: meta.path)
     tokens = try Self.open(
       TokenCacheManifest.tokensName, in: root, expecting: manifest.tokens, verification)
     mask = try Self.open(
@@ -65,7 +67,11 @@ public final class TokenCache: SampleStore {
     }
     counts.unreadable = manifest.unreadableCount
     self.counts = counts
+    unusedKeys = manifest.unusedKeys ?? []
     try checkIndex()
+    if verification == .full {
+      try checkTokens(vocabularySize: manifest.inputs.options.modelVocabularySize)
+    }
   }
 
   /// Samples in the cache.
@@ -148,31 +154,6 @@ public final class TokenCache: SampleStore {
     }
     return count == 64 ? bits : bits & (1 << UInt64(count) - 1)
   }
-
-  private static func check(
-    _ manifest: TokenCacheManifest, key: String?, path: String
-  ) throws(TokenCacheError) {
-    guard manifest.formatVersion == TokenCacheKey.currentFormatVersion else {
-      throw TokenCacheError(
-        .unusable,
-        """
-        \(path): format version \(manifest.formatVersion), this program reads \
-        \(TokenCacheKey.currentFormatVersion)
-        """)
-    }
-    guard key == nil || key == manifest.key else {
-      throw TokenCacheError(.unusable, "\(path): was made for other data or settings")
-    }
-    let maskByteCount = (manifest.tokenCount + 7) / 8
-    let indexByteCount = TokenCacheManifest.indexByteCount(sampleCount: manifest.sampleCount)
-    guard [2, 4].contains(manifest.tokenSize), manifest.sampleCount >= 0,
-      manifest.tokens.byteCount == manifest.tokenCount * manifest.tokenSize,
-      manifest.mask.byteCount == maskByteCount, manifest.index.byteCount == indexByteCount
-    else {
-      throw TokenCacheError(.unusable, "\(path): counts and file sizes contradict each other")
-    }
-  }
-
   private static func open(
     _ name: String, in root: borrowing OwnedDescriptor, expecting expected: TokenCacheFile,
     _ verification: CacheVerification
@@ -195,15 +176,42 @@ public final class TokenCache: SampleStore {
   /// No index entry can point outside the files, whatever they hold.
   private func checkIndex() throws(TokenCacheError) {
     let offsets = self.offsets
+    let (lossCounts, files) = (words(0), words(1))
     var isSound = offsets[0] == 0 && offsets[sampleCount] == UInt64(tokenCount)
+    var labelCount = 0
     for sample in 0..<sampleCount where isSound {
+      guard offsets[sample] <= offsets[sample + 1] else {
+        isSound = false
+        break
+      }
+      let length = offsets[sample + 1] - offsets[sample]
       isSound =
-        offsets[sample] <= offsets[sample + 1]
-        && offsets[sample + 1] - offsets[sample] <= UInt64(Int32.max)
-        && Int(words(1)[sample]) < sources.count
+        length <= UInt64(Int32.max) && UInt64(lossCounts[sample]) <= length
+        && Int(files[sample]) < sources.count
+      labelCount += Int(lossCounts[sample])
     }
     guard isSound else {
       throw TokenCacheError(.unusable, "\(index.path): its entries are out of order")
     }
+    guard labelCount == lossTokenCount else {
+      throw TokenCacheError(
+        .unusable, "\(index.path): has \(labelCount) labels, its manifest \(lossTokenCount)")
+    }
+  }
+
+  /// No token can be without a row in the embedding.
+  private func checkTokens(vocabularySize: Int?) throws(TokenCacheError) {
+    let size = vocabularySize ?? Int(Int32.max)
+    let found: Int?
+    if tokenSize == 2 {
+      let ids = tokens.elements(UInt16.self, at: 0, count: tokenCount)
+      found = ids.first { Int($0) >= size }.map { Int($0) }
+    } else {
+      let ids = tokens.elements(Int32.self, at: 0, count: tokenCount)
+      found = ids.first { $0 < 0 || Int($0) >= size }.map { Int($0) }
+    }
+    guard let found else { return }
+    throw TokenCacheError(
+      .unusable, "\(tokens.path): holds the token \(found), the model has \(size) rows")
   }
 }

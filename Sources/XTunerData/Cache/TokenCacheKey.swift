@@ -36,12 +36,12 @@ public struct TokenCacheKey: Sendable, Equatable, Codable {
   /// Sequence length and policies.
   public var options: TokenizingOptions
   /// The reader's settings that change what a file's records are, such as the format.
-  public var readerParameters: [String: String]
+  public var readerParameters: [String: String]  // own names
 
   /// Makes a key of the current format version.
   public init(
     files: [DataFileIdentity], tokenizerHash: String, template: String?,
-    options: TokenizingOptions, readerParameters: [String: String] = [:]
+    options: TokenizingOptions, readerParameters: [String: String] = [:]  // own names
   ) {
     self.files = files
     self.tokenizerHash = tokenizerHash

@@ -40,6 +40,8 @@ struct TokenCacheManifest: Sendable, Equatable, Codable {
   var sources: [FileCounts]
   /// Records that the reader left out.
   var unreadableCount: Int
+  /// Keys of the records that nothing reads; nil in caches from before they were noted.
+  var unusedKeys: [String]?
 
   /// The manifest as the file's bytes.
   func encoded() throws -> Data {
@@ -68,7 +70,7 @@ struct TokenCacheManifest: Sendable, Equatable, Codable {
   init(
     key: String, inputs: TokenCacheKey, sampleCount: Int, tokenCount: Int, lossTokenCount: Int,
     tokenSize: Int, tokens: TokenCacheFile, mask: TokenCacheFile, index: TokenCacheFile,
-    sources: [FileCounts], unreadableCount: Int
+    sources: [FileCounts], unreadableCount: Int, unusedKeys: [String]
   ) {
     self.formatVersion = inputs.formatVersion
     self.key = key
@@ -82,6 +84,7 @@ struct TokenCacheManifest: Sendable, Equatable, Codable {
     self.index = index
     self.sources = sources
     self.unreadableCount = unreadableCount
+    self.unusedKeys = unusedKeys
   }
 
   /// Bytes that `index.bin` has for this many samples.

@@ -33,6 +33,7 @@ extension TokenCacheStore {
   ///   - checkSources: Called before the cache is published; throws when a data file has changed.
   ///   - progress: Called on this thread now and then.
   ///   - unreadableCount: Records that the reader has left out; called after the last record.
+  ///   - unusedKeys: Keys of the records that nothing reads; called after the last record.
   ///   - makeRecords: Opens the data; the closure it returns gives the next record, nil at the end.
   /// - Returns: The cache, checked.
   /// - Throws: An error of the reader, a `TokenizingError` (also for data that is empty or mostly
@@ -45,6 +46,7 @@ extension TokenCacheStore {
     checkSources: () throws -> Void = {},
     progress: (TokenizingProgress) -> Void = { _ in },
     unreadableCount: () -> Int = { 0 },
+    unusedKeys: () -> [String] = { [] },
     makeRecords: () throws -> (() throws -> Record?)
   ) throws -> TokenCacheResult {
     let digest = try key.digest()
@@ -69,7 +71,7 @@ extension TokenCacheStore {
       let finished = try write(
         writer, key: key, digest: digest, tokenizer: tokenizer, threadCount: threadCount,
         checkSources: checkSources, progress: progress, unreadableCount: unreadableCount,
-        nextRecord: makeRecords())
+        unusedKeys: unusedKeys, nextRecord: makeRecords())
       let cache = try publish(finished, digest: digest)
       return TokenCacheResult(cache: cache, isNew: true, rejectedReason: rejectedReason)
     } catch {
@@ -85,7 +87,7 @@ extension TokenCacheStore {
   private func write(
     _ writer: consuming TokenCacheWriter, key: TokenCacheKey, digest: String,
     tokenizer: SampleTokenizer, threadCount: Int, checkSources: () throws -> Void,
-    progress: (TokenizingProgress) -> Void, unreadableCount: () -> Int,
+    progress: (TokenizingProgress) -> Void, unreadableCount: () -> Int, unusedKeys: () -> [String],
     nextRecord: () throws -> Record?
   ) throws -> String {
     var counts = TokenizingProgress()
@@ -115,6 +117,7 @@ extension TokenCacheStore {
       })
     try key.options.check(writer.sources)
     try checkSources()
-    return try writer.finish(key: digest, inputs: key, unreadableCount: unreadableCount())
+    return try writer.finish(
+      key: digest, inputs: key, unreadableCount: unreadableCount(), unusedKeys: unusedKeys())
   }
 }

@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import XTunerSystem
 
 /// A folder of tokenised caches, one for each key, shared by any number of processes.
 ///
@@ -66,7 +67,7 @@ public struct TokenCacheStore: Sendable {
     } catch {
       throw TokenCacheError(
         .fileSystem,
-        "\(folder): the cache folder cannot be made: \(error.localizedDescription)")
+        "\(folder): the cache folder cannot be made: \(SystemReason.text(error))")
     }
     guard access(folder, W_OK | X_OK) == 0 else {
       throw TokenCacheError.system("write to the cache folder", path: folder, errno: errno)

@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import XTunerText
 
 /// Writes a cache into a folder of its own, which becomes the cache when it is complete.
 ///
@@ -23,12 +24,12 @@ struct TokenCacheWriter: ~Copyable {
   private var lines: [UInt32] = []
   private var lossTokenCount = 0
   private(set) var sources: [FileCounts]
-  private var sourceIndices: [String: Int]
+  private var sourceIndices: [ExactText: Int]
 
   /// Makes a new folder in `root`; the name never collides with another writer's.
   static func makeFolder(in root: String, name: String) throws(TokenCacheError) -> String {
     let folder = "\(root)/.\(name.prefix(16))-\(UUID().uuidString)\(folderSuffix)"
-    guard mkdir(folder, 0o755) == 0 else {
+    guard mkdir(folder, 0o777) == 0 else {
       throw TokenCacheError.system("make the cache folder", path: folder, errno: errno)
     }
     return folder
@@ -61,7 +62,7 @@ struct TokenCacheWriter: ~Copyable {
     self.tokenSize = tokenSize
     self.sources = sources.map { FileCounts(file: $0) }
     sourceIndices = Dictionary(
-      zip(sources, 0...), uniquingKeysWith: { first, _ in first })
+      zip(sources.lazy.map { ExactText($0) }, 0...), uniquingKeysWith: { first, _ in first })
   }
 
   var tokenCount: Int { Int(offsets[offsets.count - 1]) }
@@ -85,7 +86,7 @@ struct TokenCacheWriter: ~Copyable {
 
   /// Completes the files; the folder is then ready to be renamed.
   consuming func finish(
-    key: String, inputs: TokenCacheKey, unreadableCount: Int
+    key: String, inputs: TokenCacheKey, unreadableCount: Int, unusedKeys: [String]
   ) throws -> String {
     if tokenCount & 7 != 0 {
       try mask.append(maskByte)
@@ -100,7 +101,7 @@ struct TokenCacheWriter: ~Copyable {
       key: key, inputs: inputs, sampleCount: sampleCount, tokenCount: tokenCount,
       lossTokenCount: lossTokenCount, tokenSize: tokenSize, tokens: try tokens.finish(),
       mask: try mask.finish(), index: try index.finish(), sources: sources,
-      unreadableCount: unreadableCount)
+      unreadableCount: unreadableCount, unusedKeys: unusedKeys)
     var meta = FileSink(descriptor: try Self.create(TokenCacheManifest.fileName, in: folder))
     try meta.append(Array(manifest.encoded()))
     _ = try meta.finish()

@@ -23,6 +23,6 @@ enum AlpacaFormat {
     messages.append(ChatMessage(role: "user", content: question))
     messages.append(
       ChatMessage(role: "assistant", content: try record.requiredString("output")))
-    return Conversation(messages: messages)
+    return try RecordConverter.conversation(messages, of: record)
   }
 }

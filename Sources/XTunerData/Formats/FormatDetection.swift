@@ -1,15 +1,32 @@
 import XTunerTokenizers
 
 /// The format of a source, told from its first records.
+///
+/// Records without a known format are passed over here. They are refused, or skipped and counted,
+/// when they are read as records of the format that the others have.
 struct FormatDetection {
+  /// Records without a known format that are looked at before the source is given up.
+  static let largestUnknownCount = 1024
+
   let format: DataFormat
   let explanation: String
 
-  init(sample: [RawRecord], sourceName: String) throws(DataReadError) {
+  /// Takes records from `next` until the format is clear; nil where there are none.
+  init?(sourceName: String, next: () throws -> RawRecord?) throws {
     var counts: [(format: DataFormat, count: Int, first: RawRecord, evidence: String)] = []
-    for record in sample {
+    var sampleCount = 0
+    var unknown: RawRecord?
+    var unknownCount = 0
+    while sampleCount < RecordReader.sampledRecordCount, unknownCount < Self.largestUnknownCount,
+      let record = try next()
+    {
       let candidates = Self.candidates(for: record)
-      guard let candidate = candidates.first else { throw Self.unknown(record) }
+      guard let candidate = candidates.first else {
+        unknown = unknown ?? record
+        unknownCount += 1
+        continue
+      }
+      sampleCount += 1
       guard candidates.count == 1 else {
         let names = candidates.map { "\($0.format.rawValue) (\($0.evidence))" }
         throw DataReadError(
@@ -24,19 +41,22 @@ struct FormatDetection {
         counts.append((candidate.format, 1, record, candidate.evidence))
       }
     }
-    let first = counts[0]
+    guard let first = counts.first else {
+      guard let unknown else { return nil }
+      throw Self.unknown(unknown)
+    }
     guard counts.count == 1 else {
       let seen = counts.map {
         "\($0.count) \($0.format.rawValue) (first at \($0.first.file):\($0.first.line))"
       }
       throw DataReadError(
         .unclearFormat,
-        "data source \"\(sourceName)\" mixes formats in its first \(sample.count) records: "
+        "data source \"\(sourceName)\" mixes formats in its first \(sampleCount) records: "
           + "\(seen.joined(separator: ", ")); split it into one source per format, or set "
           + "`format:` to the one that all records have")
     }
     format = first.format
-    let records = sample.count == 1 ? "the first record" : "the first \(sample.count) records"
+    let records = sampleCount == 1 ? "the first record" : "the first \(sampleCount) records"
     explanation =
       "\(first.format.rawValue): found \(first.evidence) in \(records) of \(first.first.file)"
   }

@@ -55,6 +55,26 @@ struct JSONCursor {
     return bool
   }
 
+  /// Whether the object asks to be learned: `loss: true`, or `weight: 1` as in OpenAI's fine-tuning
+  /// files; nil leaves it to the template.
+  func isLearned() throws(FormatError) -> Bool? {
+    let loss = try bool("loss")
+    guard let weight = value("weight") else { return loss }
+    let isLearned: Bool
+    switch weight {
+    case .integer(0), .double(0): isLearned = false
+    case .integer(1), .double(1): isLearned = true
+    default:
+      throw FormatError(
+        "\(place("weight")) must be 0 or 1, is \(weight); for a data source that counts more than "
+          + "another set `weight` of the source")
+    }
+    if let loss, loss != isLearned {
+      throw FormatError("\(place("loss")) and \(place("weight")) differ; keep one")
+    }
+    return isLearned
+  }
+
   func mismatch(_ key: String, _ wanted: String, _ value: JSONValue) -> FormatError {
     FormatError("\(place(key)) must be \(wanted), is \(value.kindDescription)")
   }
@@ -67,7 +87,7 @@ struct JSONCursor {
 
   /// Refuses records that carry images, sound or video beside their text.
   func refuseMedia() throws(FormatError) {
-    for key in ["image", "images", "video", "videos", "audio", "audios"] {
+    for key in RecordKeys.media {
       guard let value = value(key), value != .array([]), value != .string("") else { continue }
       throw FormatError("\(place(key)): only text can be trained here; remove the media or record")
     }

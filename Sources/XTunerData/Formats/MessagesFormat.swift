@@ -1,4 +1,5 @@
 import XTunerTokenizers
+import XTunerText
 
 /// Records with `messages`, as the OpenAI API has them, and with `loss` per message.
 enum MessagesFormat {
@@ -7,14 +8,25 @@ enum MessagesFormat {
 
   static func conversation(from value: JSONValue) throws(FormatError) -> Conversation {
     if let bare = value.arrayValue {
-      return Conversation(messages: try messages(bare, key: "messages"))
+      return Conversation(messages: try messages(bare, key: listKeys[0]))
     }
     let record = try JSONCursor(value, path: "")
     try record.refuseMedia()
-    let key = listKeys.first { record.value($0) != nil } ?? listKeys[0]
+    let key = listKey(of: value)
     guard let list = try record.array(key) else { throw record.missing(key, "an array") }
-    return Conversation(
-      messages: try messages(list, key: key), tools: try RecordConverter.tools(of: record))
+    var messages = try messages(list, key: key)
+    if let system = try record.string("system"), !system.isEmpty {
+      if messages[0].role == "system" {
+        throw FormatError("`system` and `\(key)[0]` both hold a system text; keep one")
+      }
+      messages.insert(ChatMessage(role: "system", content: system), at: 0)
+    }
+    return try RecordConverter.conversation(messages, of: record)
+  }
+
+  /// The key that holds the list.
+  static func listKey(of record: JSONValue) -> String {
+    listKeys.first { record[$0].map { !$0.isNull } ?? false } ?? listKeys[0]
   }
 
   private static func messages(
@@ -48,7 +60,7 @@ enum MessagesFormat {
       role: role, content: content ?? "", reasoningContent: try reasoning(of: cursor),
       toolCalls: calls,
       toolCallID: try cursor.string("tool_call_id"), name: try cursor.string("name"),
-      loss: try loss(of: cursor))
+      loss: try cursor.isLearned())
   }
 
   private static func content(of cursor: JSONCursor) throws(FormatError) -> String? {
@@ -77,23 +89,12 @@ enum MessagesFormat {
     var found: (key: String, text: String)?
     for key in ["reasoning_content", "reasoning", "thinking"] {
       guard let text = try cursor.string(key) else { continue }
-      if let found, found.text != text {
+      if let found, !found.text.isExactly(text) {
         throw FormatError("\(cursor.place(found.key)) and \(cursor.place(key)) differ; keep one")
       }
       found = (key, text)
     }
     return found?.text
-  }
-
-  /// `loss: true`, or `weight: 1` as in OpenAI's fine-tuning format.
-  private static func loss(of cursor: JSONCursor) throws(FormatError) -> Bool? {
-    if let loss = try cursor.bool("loss") { return loss }
-    guard let weight = cursor.value("weight") else { return nil }
-    switch weight {
-    case .integer(0), .double(0): return false
-    case .integer(1), .double(1): return true
-    default: throw FormatError("\(cursor.place("weight")) must be 0 or 1, is \(weight)")
-    }
   }
 
   private static func toolCalls(of cursor: JSONCursor) throws(FormatError) -> [ToolCall] {

@@ -18,36 +18,74 @@ enum RecordConverter {
     case (.json(let value), .text), (.json(let value), .auto):
       let record = try JSONCursor(value, path: "")
       try record.refuseMedia()
+      guard try record.isLearned() ?? true else {
+        throw FormatError("a text is learned whole; leave the record out instead")
+      }
       return .text(try record.requiredString("text"))
     }
   }
 
-  /// Tool declarations, as a list or as a string that holds one.
+  /// A conversation with the tools of its record; what the record says about being learned holds for
+  /// all messages that say nothing themselves.
+  static func conversation(
+    _ messages: [ChatMessage], of record: JSONCursor
+  ) throws(FormatError) -> Conversation {
+    var messages = messages
+    if try record.isLearned() == false {
+      for index in messages.indices where messages[index].loss == nil {
+        messages[index].loss = false
+      }
+    }
+    return Conversation(messages: messages, tools: try tools(of: record))
+  }
+
+  /// Tool declarations, as a list or as a string that holds one, in the OpenAI layout: what stands
+  /// bare, as in ShareGPT data and under OpenAI's former key `functions`, is put into it, for so do
+  /// the servers that a model meets later.
   static func tools(of record: JSONCursor) throws(FormatError) -> [JSONValue] {
-    guard var value = record.value("tools") else { return [] }
+    if record.value("tools") != nil, record.value("functions") != nil {
+      throw FormatError("\(record.place("tools")) and \(record.place("functions")); keep one")
+    }
+    let key = record.value("functions") == nil ? "tools" : "functions"
+    guard var value = record.value(key) else { return [] }
     if let text = value.stringValue {
       if text.isEmpty { return [] }
       guard let parsed = try? JSONValue(parsing: text) else {
-        throw FormatError("\(record.place("tools")) is a string that does not hold JSON")
+        throw FormatError("\(record.place(key)) is a string that does not hold JSON")
       }
       value = parsed
     }
-    guard let tools = value.arrayValue else { throw record.mismatch("tools", "an array", value) }
-    for (index, tool) in tools.enumerated() where tool.objectValue == nil {
-      throw FormatError(
-        "`tools[\(index)]` must be an object, is \(tool.kindDescription)")
+    guard let tools = value.arrayValue else { throw record.mismatch(key, "an array", value) }
+    var declarations: [JSONValue] = []
+    for (index, tool) in tools.enumerated() {
+      guard let object = tool.objectValue else {
+        throw FormatError("`\(key)[\(index)]` must be an object, is \(tool.kindDescription)")
+      }
+      declarations.append(declaration(object))
     }
-    return tools
+    return declarations
   }
 
-  /// The arguments of a call: an object, or a string that holds one.
+  private static func declaration(_ tool: JSONObject) -> JSONValue {
+    let type = tool["type"].map { $0.stringValue ?? "" } ?? "function"
+    guard tool["function"] == nil, tool["name"]?.stringValue != nil, type == "function" else {
+      return .object(tool)
+    }
+    var function = tool
+    function["type"] = nil
+    return ["type": "function", "function": .object(function)]
+  }
+
+  /// The arguments of a call: an object, or a string that holds one and stays as it is.
   static func arguments(_ value: JSONValue?, place: String) throws(FormatError) -> JSONValue {
     switch value {
     case .object?: return value ?? [:]
     case nil, .null?: return [:]
     case .string(let text)?:
       if text.isEmpty { return [:] }
-      if let parsed = try? JSONValue(parsing: text), parsed.objectValue != nil { return parsed }
+      if let parsed = try? JSONValue(parsing: text), parsed.objectValue != nil {
+        return .string(text)
+      }
       throw FormatError("\(place) is a string that does not hold a JSON object")
     case .bool?, .integer?, .bigInteger?, .double?, .array?:
       throw FormatError(

@@ -29,8 +29,8 @@ public struct SampleRenderer: Sendable {
   ///   - decode: Turns ids into text, special tokens included.
   /// - Returns: The text with its marks.
   public func render(
-    tokens: [Int32], lossMask: [Bool], decode: ([Int32]) -> String
-  ) -> String {
+    tokens: [Int32], lossMask: [Bool], decode: ([Int32]) throws -> String
+  ) rethrows -> String {
     precondition(
       tokens.count == lossMask.count,
       "lossMask: must have one element per token (\(tokens.count)), has \(lossMask.count)")
@@ -39,7 +39,7 @@ public struct SampleRenderer: Sendable {
     while start < tokens.count {
       let isLearned = lossMask[start]
       let end = lossMask[start...].firstIndex { $0 != isLearned } ?? tokens.count
-      text += mark(decode(Array(tokens[start..<end])), isLearned: isLearned)
+      text += mark(try decode(Array(tokens[start..<end])), isLearned: isLearned)
       start = end
     }
     return text

@@ -16,13 +16,13 @@ enum ShareGPTFormat {
     for (index, value) in list.enumerated() {
       messages.append(try message(JSONCursor(value, path: "conversations[\(index)]")))
     }
-    return Conversation(messages: messages, tools: try RecordConverter.tools(of: record))
+    return try RecordConverter.conversation(messages, of: record)
   }
 
   private static func message(_ cursor: JSONCursor) throws(FormatError) -> ChatMessage {
     let speaker = try cursor.requiredString("from")
     let text = try cursor.requiredString("value")
-    let loss = try cursor.bool("loss")
+    let loss = try cursor.isLearned()
     switch speaker {
     case "function_call", "tool_call":
       return ChatMessage(

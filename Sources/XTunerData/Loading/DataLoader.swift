@@ -23,12 +23,15 @@ public final class DataLoader {
 
   /// Makes a loader at the start of the data.
   ///
-  /// Plans the first epoch at once, so that empty data, over-long samples and options that cannot
-  /// work throw here and not in the first step.
+  /// Plans the first epoch at once, so that empty data, over-long samples, packs without labels and
+  /// options that cannot work throw here and not in the first step.
   public init(sources: [DataSource], options: DataLoaderOptions) throws(LoaderError) {
     try options.check()
     let table = try SampleTable(sources)
     let plan = try StepProducer.plan(epoch: 0, table: table, options: options)
+    if let share = options.maximumMaskedShare {
+      try MaskedPackCheck(table: table, plan: plan).check(maximumShare: share)
+    }
     self.options = options
     self.table = table
     sourceNames = sources.map(\.name)

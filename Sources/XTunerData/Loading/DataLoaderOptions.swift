@@ -40,13 +40,14 @@ public struct DataLoaderOptions: Sendable, Equatable {
   public var grouping: PackGrouping?
   /// Steps made ahead on a background thread; 0 makes each when it is asked for.
   public var prefetchCount: Int
+  /// The share of packs without a label above which the data is refused; nil for no limit.
+  public var maximumMaskedShare: Double?
 
   /// Makes options; the loader checks them.
   public init(
     packing: PackPlanner, packsPerStep: Int, seed: UInt64, isShuffled: Bool = true,
     rules: DataRules = .current, epochEnd: EpochEnd = .wrap, epochLimit: Int? = nil,
-    grouping: PackGrouping? = nil,
-    prefetchCount: Int = 2
+    grouping: PackGrouping? = nil, prefetchCount: Int = 2, maximumMaskedShare: Double? = nil
   ) {
     self.packing = packing
     self.packsPerStep = packsPerStep
@@ -57,6 +58,7 @@ public struct DataLoaderOptions: Sendable, Equatable {
     self.epochLimit = epochLimit
     self.grouping = grouping
     self.prefetchCount = prefetchCount
+    self.maximumMaskedShare = maximumMaskedShare
   }
 
   /// Throws when a value cannot work.

@@ -29,7 +29,7 @@ struct SampleTable: Sendable {
   /// Tokens of every sample of every source.
   let lengths: [Int32]
   /// The first sample of each source, and the end.
-  private let bases: [Int]
+  let bases: [Int]
 
   init(_ sources: [DataSource]) throws(LoaderError) {
     var lengths: [Int32] = []
@@ -99,7 +99,7 @@ struct SampleTable: Sendable {
   }
 
   /// The source that holds a sample, by bisection.
-  private func source(of sample: Int) -> Int {
+  func source(of sample: Int) -> Int {
     var low = 0
     var high = sources.count - 1
     while low < high {

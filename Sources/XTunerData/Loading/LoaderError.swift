@@ -2,7 +2,7 @@
 public struct LoaderError: Error, Sendable, Equatable, CustomStringConvertible {
   /// The kinds of problem, for programs and metrics.
   public enum Code: String, Sendable {
-    case emptyData, sampleTooLong, invalidOption, dataChanged, tooManySamples
+    case emptyData, sampleTooLong, invalidOption, dataChanged, tooManySamples, mostlyMasked
   }
 
   /// What went wrong.

@@ -16,15 +16,28 @@ let readChunkSize = 1 << 18
 /// The bytes of a file as they are.
 final class FileBytes: ByteSource {
   let path: String
+  /// Size of the file as it was opened.
+  let byteCount: Int
   private let descriptor: Int32
 
   init(path: String) throws(DataReadError) {
     self.path = path
-    descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    if descriptor < 0 {
+    // Without O_NONBLOCK a named pipe that nobody writes to would be waited for without end.
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+    guard descriptor >= 0 else {
       let reason = String(cString: strerror(errno))
       throw DataReadError(.unreadableFile, "cannot be opened: \(reason)", file: path)
     }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+      close(descriptor)
+      throw DataReadError(
+        .unreadableFile,
+        "is not a regular file; data is read more than once, so write it to a file first",
+        file: path)
+    }
+    self.descriptor = descriptor
+    byteCount = Int(status.st_size)
   }
 
   deinit { close(descriptor) }
@@ -70,12 +83,40 @@ struct CompressedInput: ~Copyable {
 }
 
 /// Opens a file, decompressing by the end of its name.
-func openBytes(path: String) throws(DataReadError) -> any ByteSource {
+///
+/// `limit` bounds the window of a zstd file, which is memory that the file asks for.
+func openBytes(path: String, limit: RecordSizeLimit = .default) throws(DataReadError)
+  -> any ByteSource
+{
   let file = try FileBytes(path: path)
   switch Compression(path: path) {
   case .none: return file
   case .gzip: return try GzipBytes(file: file)
-  case .zstd: return try ZstdBytes(file: file)
+  case .zstd: return try ZstdBytes(file: file, limit: limit)
+  }
+}
+
+/// The most bytes that one record may take, so that a small compressed file cannot fill the memory.
+struct RecordSizeLimit: Sendable, Hashable {
+  static let `default` = RecordSizeLimit(byteCount: RecordSource.defaultMaximumRecordSize)
+
+  let byteCount: Int
+
+  /// Throws when a record that begins on `line` has come to more than the limit.
+  func check(_ size: Int, file: String, line: Int) throws(DataReadError) {
+    guard size > byteCount else { return }
+    throw DataReadError(
+      .damagedFile,
+      """
+      the record is larger than \(byteCount) bytes; is the file what it seems? Otherwise raise \
+      data.max_record_bytes
+      """, file: file, line: line)
+  }
+
+  /// The base-2 logarithm of the largest window that fits: at least 8 MiB, which every decoder is to
+  /// support (RFC 8878, section 3.1.1.1.2), and at most the 2 GiB that zstd has.
+  var windowLog: Int32 {
+    Int32(min(max(Int.bitWidth - 1 - byteCount.leadingZeroBitCount, 23), 31))
   }
 }
 

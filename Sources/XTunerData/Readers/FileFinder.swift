@@ -1,4 +1,5 @@
 import Foundation
+import XTunerInput
 
 #if canImport(Glibc)
 import Glibc
@@ -39,9 +40,24 @@ enum FileFinder {
       return [path]
     }
     guard path.contains(where: { "*?[".contains($0) }) else {
-      throw DataReadError(.noFiles, "no such file or folder", file: path)
+      var status = stat()
+      if lstat(path, &status) == 0 {
+        throw DataReadError(
+          .unreadableFile, "is a link that points nowhere; mend or remove it", file: path)
+      }
+      throw DataReadError(.noFiles, "no such file or folder\(advice(path))", file: path)
     }
     return try dataFiles(matching: path)
+  }
+
+  /// What fetches a data set that was named as it is called on the Hugging Face Hub.
+  private static func advice(_ path: String) -> String {
+    guard let hub = HubName(path, expecting: .dataset) else { return "" }
+    return """
+      ; if that is its name on the Hugging Face Hub, \
+      `\(hub.downloadCommand) --local-dir data/\(hub.name)` fetches it, and data/\(hub.name) is the \
+      path to give
+      """
   }
 
   private static func dataFiles(inFolder folder: String) throws(DataReadError) -> [String] {
@@ -72,14 +88,17 @@ enum FileFinder {
     let parts = Array(components.dropFirst(fixed.count))
     let base = rootPath.hasSuffix("/") ? rootPath : "\(rootPath)/"
     let matches = try allFiles(inFolder: rootPath).filter { file in
-      let relative = file.dropFirst(base.count).split(separator: "/").map(String.init)
+      let relative = file.utf8.dropFirst(base.utf8.count).split(separator: UInt8(ascii: "/"))
+        .map { String(decoding: $0, as: UTF8.self) }
       return fits(relative[...], parts[...])
     }
     if matches.isEmpty {
       throw DataReadError(.noFiles, "no file matches the pattern", file: pattern)
     }
     for file in matches { try refuseUnsupported(file) }
-    return fixed.isEmpty ? matches.map { String($0.dropFirst(base.count)) } : matches
+    return fixed.isEmpty
+      ? matches.map { String(decoding: $0.utf8.dropFirst(base.utf8.count), as: UTF8.self) }
+      : matches
   }
 
   /// Matches path components, `**` standing for any number of them.
@@ -98,36 +117,78 @@ enum FileFinder {
   /// All files below a folder in order of their names' bytes, hidden ones left out.
   private static func allFiles(inFolder folder: String) throws(DataReadError) -> [String] {
     var files: [String] = []
-    var visited: Set<String> = []
-    try collect(folder, into: &files, visited: &visited)
+    try collect(folder, into: &files, above: [])
     return files
   }
 
+  /// Appends the files below `folder`, which lies below the folders `above`.
   private static func collect(
-    _ folder: String, into files: inout [String], visited: inout Set<String>
+    _ folder: String, into files: inout [String], above: [FileIdentity]
   ) throws(DataReadError) {
-    // A link that leads back up must not be followed forever.
-    let real = URL(fileURLWithPath: folder).resolvingSymlinksInPath().path
-    guard visited.insert(real).inserted else { return }
-    let names: [String]
-    do {
-      names = try FileManager.default.contentsOfDirectory(atPath: folder)
-    } catch {
-      throw DataReadError(
-        .unreadableFile, "the folder cannot be listed: \(error.localizedDescription)", file: folder)
-    }
+    let identity = try FileIdentity(path: folder)
+    // A link that leads back up must not be followed forever: its files are read where they lie. A
+    // folder that two links name is read twice, as two copies of it would be.
+    guard !above.contains(identity) else { return }
     let base = folder.hasSuffix("/") ? folder : "\(folder)/"
-    let visible = names.filter { !$0.hasPrefix(".") }
-    for name in visible.sorted(by: { $0.utf8.lexicographicallyPrecedes($1.utf8) }) {
+    for name in try visibleNames(inFolder: folder) {
       let path = "\(base)\(name)"
-      var isFolder: ObjCBool = false
-      guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else { continue }
-      if isFolder.boolValue {
-        try collect(path, into: &files, visited: &visited)
+      if try FileIdentity(path: path).isFolder {
+        try collect(path, into: &files, above: above + [identity])
       } else {
         files.append(path)
       }
     }
+  }
+
+  /// The names in a folder in the order of their bytes, without those that begin with a full stop.
+  private static func visibleNames(inFolder folder: String) throws(DataReadError) -> [String] {
+    guard let stream = opendir(folder) else {
+      throw DataReadError(
+        .unreadableFile, "the folder cannot be listed: \(String(cString: strerror(errno)))",
+        file: folder)
+    }
+    defer { closedir(stream) }
+    var names: [[UInt8]] = []
+    while let entry = readdir(stream) {
+      let name = withUnsafeBytes(of: &entry.pointee.d_name) { Array($0.prefix { $0 != 0 }) }
+      if name.first != UInt8(ascii: ".") { names.append(name) }
+    }
+    names.sort { $0.lexicographicallyPrecedes($1) }
+    var texts: [String] = []
+    for name in names {
+      guard let text = String(validating: name, as: UTF8.self) else {
+        throw DataReadError(
+          .unreadableFile,
+          "the name \(String(decoding: name, as: UTF8.self)) in it is not valid UTF-8; rename it",
+          file: folder)
+      }
+      texts.append(text)
+    }
+    return texts
+  }
+}
+
+/// What a path leads to, whatever its name; two paths to one file have the same.
+private struct FileIdentity: Equatable {
+  private let device: UInt64
+  private let number: UInt64
+  let isFolder: Bool
+
+  /// Follows links; one that points nowhere is an error, since data would be missing without a word.
+  init(path: String) throws(DataReadError) {
+    var status = stat()
+    guard stat(path, &status) == 0 else {
+      let failure = errno
+      guard failure == ENOENT || failure == ELOOP else {
+        throw DataReadError(
+          .unreadableFile, "cannot be read: \(String(cString: strerror(failure)))", file: path)
+      }
+      throw DataReadError(
+        .unreadableFile, "is a link that points nowhere; mend or remove it", file: path)
+    }
+    device = UInt64(status.st_dev)
+    number = UInt64(status.st_ino)
+    isFolder = status.st_mode & S_IFMT == S_IFDIR
   }
 }
 

@@ -9,12 +9,9 @@ import Darwin
 /// Lines end with `\n` or `\r\n`; the last one may lack its end. A UTF-8 byte order mark at the
 /// beginning is dropped.
 final class LineReader {
-  /// 1 GiB: a longer line is taken for a file that is not what it seems.
-  static let defaultMaximumLineSize = 1 << 30
-
   private let file: String
   private let source: any ByteSource
-  private let maximumLineSize: Int
+  private let limit: RecordSizeLimit
   private var buffer: UnsafeMutableRawBufferPointer
   private var start = 0
   private var end = 0
@@ -23,11 +20,11 @@ final class LineReader {
   private(set) var lineNumber = 0
 
   init(
-    source: any ByteSource, file: String, maximumLineSize: Int = defaultMaximumLineSize
+    source: any ByteSource, file: String, limit: RecordSizeLimit = .default
   ) {
     self.source = source
     self.file = file
-    self.maximumLineSize = maximumLineSize
+    self.limit = limit
     buffer = .allocate(byteCount: readChunkSize, alignment: 16)
   }
 
@@ -74,16 +71,12 @@ final class LineReader {
   /// Moves the unread bytes to the front, makes room if there is none, and reads more.
   private func fill() throws(DataReadError) {
     let unread = end - start
-    guard unread <= maximumLineSize else {
-      throw DataReadError(
-        .invalidText, "the line is longer than \(maximumLineSize) bytes", file: file,
-        line: lineNumber + 1)
-    }
+    try limit.check(unread, file: file, line: lineNumber + 1)
     if start > 0, let base = buffer.baseAddress { memmove(base, base + start, unread) }
     (start, end) = (0, unread)
     if end == buffer.count {
       let larger = UnsafeMutableRawBufferPointer.allocate(
-        byteCount: buffer.count * 2, alignment: 16)
+        byteCount: min(buffer.count * 2, limit.byteCount + readChunkSize), alignment: 16)
       larger.copyMemory(from: UnsafeRawBufferPointer(buffer))
       buffer.deallocate()
       buffer = larger

@@ -16,37 +16,32 @@ struct RawRecord: Sendable {
 final class RawRecords {
   private enum Layout {
     case lines
-    case array(JSONArrayReader)
+    case values(JSONValueReader)
     case text(TextUnit)
   }
 
   private let file: String
   private let reader: LineReader
   private let layout: Layout
+  private let limit: RecordSizeLimit
+  /// Whether the file takes less room than its contents, so that its size promises nothing.
+  private let isCompressed: Bool
 
-  init(file: String, textUnit: TextUnit) throws(DataReadError) {
+  init(
+    file: String, textUnit: TextUnit, limit: RecordSizeLimit = .default
+  ) throws(DataReadError) {
     self.file = file
-    reader = LineReader(source: try openBytes(path: file), file: file)
+    self.limit = limit
+    isCompressed = Compression(path: file) != .none
+    reader = LineReader(source: try openBytes(path: file, limit: limit), file: file, limit: limit)
     switch FileKind(path: file) {
     case .plainText: layout = .text(textUnit)
-    case .json where try Self.holdsArray(file):
-      layout = .array(JSONArrayReader(source: try openBytes(path: file), file: file))
-    case .json, .jsonLines, nil: layout = .lines
-    }
-  }
-
-  /// Whether the first character that is not white space opens an array.
-  private static func holdsArray(_ file: String) throws(DataReadError) -> Bool {
-    let source = try openBytes(path: file)
-    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 16)
-    defer { buffer.deallocate() }
-    while true {
-      let count = try source.read(into: buffer)
-      if count == 0 { return false }
-      let ignored: [UInt8] = [0x20, 0x09, 0x0A, 0x0D, 0xEF, 0xBB, 0xBF]
-      if let first = buffer[..<count].first(where: { !ignored.contains($0) }) {
-        return first == UInt8(ascii: "[")
-      }
+    case .json:
+      let source = try openBytes(path: file, limit: limit)
+      let values = JSONValueReader(source: source, file: file, limit: limit)
+      // A .json file may hold lines, too; they are read as such, since a broken one can be skipped.
+      layout = try values.hasOneValueALine() ? .lines : .values(values)
+    case .jsonLines, nil: layout = .lines
     }
   }
 
@@ -56,7 +51,7 @@ final class RawRecords {
   func next() throws -> RawRecord? {
     switch layout {
     case .lines: try nextLine()
-    case .array(let elements): try nextElement(of: elements)
+    case .values(let values): try nextValue(of: values)
     case .text(.file): try wholeText()
     case .text(.paragraph): try nextParagraph()
     }
@@ -73,10 +68,10 @@ final class RawRecords {
     }
   }
 
-  private func nextElement(of elements: JSONArrayReader) throws -> RawRecord? {
-    guard let element = try elements.next() else { return nil }
-    return try element.bytes.withUnsafeBufferPointer { bytes in
-      try record(parsing: bytes, line: element.line)
+  private func nextValue(of values: JSONValueReader) throws -> RawRecord? {
+    guard let value = try values.next() else { return nil }
+    return try value.bytes.withUnsafeBufferPointer { bytes in
+      try record(parsing: bytes, line: value.line)
     }
   }
 
@@ -100,7 +95,9 @@ final class RawRecords {
       text += line
       text.append(0x0A)
     }
-    while try reader.next(append) != nil {}
+    while try reader.next(append) != nil {
+      if isCompressed { try limit.check(text.count, file: file, line: 1) }
+    }
     guard text.contains(where: { !Self.spaces.contains($0) }) else { return nil }
     return try record(text: text, line: 1)
   }
@@ -114,6 +111,7 @@ final class RawRecords {
         if text.isEmpty { firstLine = reader.lineNumber }
         text += line
         text.append(0x0A)
+        try limit.check(text.count, file: file, line: firstLine)
         return false
       }
       if isEnd ?? true { break }

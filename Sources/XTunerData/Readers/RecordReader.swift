@@ -41,7 +41,7 @@ public struct SkippedRecord: Sendable, Hashable {
 ///
 /// The first records are read when the reader is made, to tell their format.
 public final class RecordReader {
-  /// How many records the format is told from.
+  /// How many records the format is told from, not counting those that have none.
   public static let sampledRecordCount = 16
   /// How many left-out records are remembered in `skipped`.
   public static let rememberedSkipCount = 10
@@ -54,6 +54,8 @@ public final class RecordReader {
   public private(set) var explanation: String
   /// The first few records that were left out.
   public private(set) var skipped: [SkippedRecord] = []
+  /// Keys of the records read so far that hold something nothing reads, such as `messages[].train`.
+  public var unusedKeys: [String] { unused.names }
   /// How many records were left out so far.
   public private(set) var skippedCount = 0
 
@@ -61,6 +63,7 @@ public final class RecordReader {
   private let policy: ErrorPolicy
   private var fileIndex = 0
   private var current: RawRecords?
+  private var unused = UnusedKeys()
   /// Records that were read to tell the format, to be handed out first.
   private var sampled: ArraySlice<RawRecord> = []
 
@@ -74,14 +77,20 @@ public final class RecordReader {
     format = source.format
     explanation = "\(source.format.rawValue): set in the configuration of the source"
     var sample: [RawRecord] = []
-    let sampleLimit = source.format == .auto ? Self.sampledRecordCount : 1
-    while sample.count < sampleLimit, let record = try nextRaw() { sample.append(record) }
-    guard !sample.isEmpty else { throw noRecordsError }
     if source.format == .auto {
-      let detection = try FormatDetection(sample: sample, sourceName: source.name)
-      format = detection.format
-      explanation = detection.explanation
+      let detection = try FormatDetection(sourceName: source.name) {
+        guard let record = try nextRaw() else { return nil }
+        sample.append(record)
+        return record
+      }
+      if let detection {
+        format = detection.format
+        explanation = detection.explanation
+      }
+    } else if let record = try nextRaw() {
+      sample.append(record)
     }
+    guard !sample.isEmpty else { throw noRecordsError }
     sampled = sample[...]
   }
 
@@ -93,6 +102,7 @@ public final class RecordReader {
     while let raw = try sampled.popFirst() ?? nextRaw() {
       do throws(FormatError) {
         let content = try RecordConverter.content(of: raw, format: format)
+        unused.note(raw, format: format)
         return Record(content: content, file: raw.file, line: raw.line)
       } catch {
         try handle(
@@ -119,7 +129,9 @@ public final class RecordReader {
     while true {
       if current == nil {
         guard fileIndex < files.count else { return nil }
-        current = try RawRecords(file: files[fileIndex], textUnit: source.textUnit)
+        current = try RawRecords(
+          file: files[fileIndex], textUnit: source.textUnit,
+          limit: RecordSizeLimit(byteCount: source.maximumRecordSize))
         fileIndex += 1
       }
       do {

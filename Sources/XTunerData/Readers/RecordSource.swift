@@ -30,15 +30,24 @@ public struct RecordSource: Sendable, Hashable {
   public var format: DataFormat
   /// What becomes one record in `.txt` files.
   public var textUnit: TextUnit
+  /// The most bytes that one record may take, and the window of a zstd file; plain `.txt` files that
+  /// are not compressed are as large as they are.
+  public var maximumRecordSize: Int
+
+  /// 256 MiB: far more than a record for training has, and twice the largest window that zstd's
+  /// program writes without options.
+  public static let defaultMaximumRecordSize = 1 << 28
 
   /// Describes a source; without a name it is called after its first path.
   public init(
-    paths: [String], name: String? = nil, format: DataFormat = .auto, textUnit: TextUnit = .file
+    paths: [String], name: String? = nil, format: DataFormat = .auto, textUnit: TextUnit = .file,
+    maximumRecordSize: Int = defaultMaximumRecordSize
   ) {
     self.paths = paths
     self.name = name ?? paths.first ?? ""
     self.format = format
     self.textUnit = textUnit
+    self.maximumRecordSize = maximumRecordSize
   }
 
   /// The data files that the paths stand for: in the order of the paths, sorted within each.

@@ -5,19 +5,19 @@ final class ZstdBytes: ByteSource {
   private let path: String
   private var input: CompressedInput
   private let decoder: OpaquePointer
+  private let limit: RecordSizeLimit
   /// Whether the last frame that was started is complete.
   private var isBetweenFrames = false
 
-  init(file: FileBytes) throws(DataReadError) {
+  init(file: FileBytes, limit: RecordSizeLimit) throws(DataReadError) {
     path = file.path
+    self.limit = limit
     input = CompressedInput(file: file)
     guard let decoder = ZSTD_createDCtx() else {
       throw DataReadError(.unreadableFile, "zstd cannot be started", file: path)
     }
     self.decoder = decoder
-    // Files written with `zstd --long=31` need the largest window.
-    let largestWindowLog: Int32 = 31
-    ZSTD_DCtx_setParameter(decoder, ZSTD_d_windowLogMax, largestWindowLog)
+    ZSTD_DCtx_setParameter(decoder, ZSTD_d_windowLogMax, limit.windowLog)
   }
 
   deinit { ZSTD_freeDCtx(decoder) }
@@ -31,6 +31,14 @@ final class ZstdBytes: ByteSource {
         src: UnsafeRawPointer(input.bytes.baseAddress), size: input.end, pos: input.start)
       let status = ZSTD_decompressStream(decoder, &output, &source)
       input.start = source.pos
+      if ZSTD_getErrorCode(status) == ZSTD_error_frameParameter_windowTooLarge {
+        throw DataReadError(
+          .damagedFile,
+          """
+          the zstd file asks for a window of more than \(limit.byteCount) bytes, as \
+          `zstd --long=31` writes them; compress it anew without, or raise data.max_record_bytes
+          """, file: path)
+      }
       if ZSTD_isError(status) != 0 {
         let reason = String(cString: ZSTD_getErrorName(status))
         throw DataReadError(.damagedFile, "the zstd file is damaged: \(reason)", file: path)

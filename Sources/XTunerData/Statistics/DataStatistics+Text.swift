@@ -1,10 +1,11 @@
 extension DataStatistics {
-  /// The statistics for a terminal of `width` columns, in plain ASCII.
-  public func text(width: Int = 80) -> String {
-    var lines = sourceTable().lines()
+  /// The statistics in plain ASCII, for a terminal of `width` columns or, without a width, a file.
+  public func text(width: Int? = nil) -> String {
+    let tableWidth = width ?? .max
+    var lines = sourceTable().lines(width: tableWidth)
     if let counts = countTable() {
       lines.append("")
-      lines += counts.lines()
+      lines += counts.lines(width: tableWidth)
     }
     let losses = sources.flatMap { source in
       (source.counts?.losses ?? []).map { "\(source.name): \($0)" }
@@ -15,10 +16,10 @@ extension DataStatistics {
     }
     lines.append("")
     lines.append("Lengths of all samples, in tokens")
-    lines += histogram(width: width)
+    lines += histogram(width: width ?? 80)
     lines.append("")
     lines.append("Packing to \(TextTable.grouped(sequenceLength)) tokens, one epoch")
-    lines += packingTable().lines()
+    lines += packingTable().lines(width: tableWidth)
     for mode in packing {
       if let problem = mode.problem {
         lines.append("\(mode.mode.rawValue): \(problem)")

@@ -4,19 +4,38 @@ struct TextTable {
   var rows: [[String]] = []
 
   /// The table's lines; a rule of dashes under the header.
-  func lines() -> [String] {
+  ///
+  /// Columns that have no room in `width` follow below, with the first column again.
+  func lines(width: Int = .max) -> [String] {
     let all = [header] + rows
     let widths = header.indices.map { column in all.map { $0[column].count }.max() ?? 0 }
+    var parts: [[Int]] = [[0]]
+    var used = widths[0]
+    for column in header.indices.dropFirst() {
+      let needed = widths[column] + 2
+      if used + needed > width, parts[parts.count - 1].count > 1 {
+        parts.append([0])
+        used = widths[0]
+      }
+      parts[parts.count - 1].append(column)
+      used += needed
+    }
+    let tables = parts.map { columns in lines(columns: columns, widths) }
+    return Array(tables.joined(separator: [""]))
+  }
+
+  private func lines(columns: [Int], _ widths: [Int]) -> [String] {
     func line(_ cells: [String]) -> String {
       var text = ""
-      for (column, cell) in cells.enumerated() {
+      for column in columns {
+        let cell = cells[column]
         let padding = String(repeating: " ", count: widths[column] - cell.count)
         text += column == 0 ? cell + padding : "  " + padding + cell
       }
       while text.hasSuffix(" ") { text.removeLast() }
       return text
     }
-    let rule = widths.map { String(repeating: "-", count: $0) }.joined(separator: "  ")
+    let rule = columns.map { String(repeating: "-", count: widths[$0]) }.joined(separator: "  ")
     return [line(header), rule] + rows.map(line)
   }
 

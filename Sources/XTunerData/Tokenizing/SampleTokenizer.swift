@@ -14,9 +14,12 @@ public struct TokenizedRecord: Sendable, Equatable {
 public struct SampleTokenizer: Sendable {
   /// How records become samples.
   public let options: TokenizingOptions
-  private let encode: @Sendable (String) -> [Int32]
+  private let encode: @Sendable (String) throws -> [Int32]
   private let tokenText: @Sendable (Int32) -> String?
   private let segments: (@Sendable (Conversation) throws -> [ChatSegment])?
+  /// Marks of the template that are no tokens; a conversation with one is refused.
+  private(set) var missingMarks: [String] = []
+  private let templateAdvice: String
 
   /// Makes a tokenizer of records from closures.
   ///
@@ -25,29 +28,55 @@ public struct SampleTokenizer: Sendable {
   ///   - encode: The ids of a text, without any added begin or end token.
   ///   - tokenText: The text of an id, for messages.
   ///   - segments: A conversation's parts with and without loss; nil where there is no template.
+  ///   - templateAdvice: What to do about a conversation then.
   public init(
     options: TokenizingOptions,
-    encode: @escaping @Sendable (String) -> [Int32],
+    encode: @escaping @Sendable (String) throws -> [Int32],
     tokenText: @escaping @Sendable (Int32) -> String? = { _ in nil },
-    segments: (@Sendable (Conversation) throws -> [ChatSegment])?
+    segments: (@Sendable (Conversation) throws -> [ChatSegment])?,
+    templateAdvice: String? = nil
   ) {
     self.options = options
+    self.templateAdvice = templateAdvice ?? "name one, or give pre-training text"
     self.encode = encode
     self.tokenText = tokenText
     self.segments = segments
   }
 
   /// Makes a tokenizer of records; without a template it takes pre-training text only.
-  public init(options: TokenizingOptions, tokenizer: Tokenizer, template: ChatTemplate?) {
+  public init(
+    options: TokenizingOptions, tokenizer: Tokenizer, template: ChatTemplate?,
+    templateAdvice: String? = nil
+  ) {
     var segments: (@Sendable (Conversation) throws -> [ChatSegment])?
     if let template {
       segments = { try template.segments($0.messages, tools: $0.tools) }
     }
     self.init(
       options: options,
-      encode: { tokenizer.encode($0, addSpecialTokens: false) },
+      encode: { try tokenizer.encode($0, addSpecialTokens: false) },
       tokenText: { tokenizer.token(of: $0) },
-      segments: segments)
+      segments: segments, templateAdvice: templateAdvice)
+    if let template { missingMarks = Self.missingMarks(template, tokenizer) }
+  }
+
+  /// Marks of the template that the tokenizer has no tokens for.
+  ///
+  /// A tokenizer that cannot encode a mark cannot encode a conversation either, and says so then.
+  static func missingMarks(_ template: ChatTemplate, _ tokenizer: Tokenizer) -> [String] {
+    (try? template.missingMarks(in: tokenizer)) ?? []
+  }
+
+  /// What is wrong with a template whose marks are not tokens.
+  static func missingMarks(_ marks: [String], place: String) -> TokenizingError {
+    TokenizingError(
+      .missingMarks,
+      """
+      \(place): the chat template writes \(marks.prefix(5).joined(separator: ", ")), which \
+      \(marks.count == 1 ? "is no token" : "are no tokens") of this tokenizer and would be learned \
+      letter by letter; set data.template to one that fits the tokenizer, or take a tokenizer with \
+      these tokens
+      """)
   }
 
   /// The samples of a record under the options' policies.
@@ -61,7 +90,7 @@ public struct SampleTokenizer: Sendable {
     let isText: Bool
     switch record.content {
     case .text(let text):
-      whole = textSample(text)
+      whole = try textSample(text, record: record)
       isText = true
     case .conversation(let conversation):
       isText = conversation.messages.allSatisfy { $0.role == "pretrain" }
@@ -99,8 +128,18 @@ public struct SampleTokenizer: Sendable {
     return result
   }
 
-  private func textSample(_ text: String) -> TokenizedSample {
-    var tokens = encode(text)
+  private func encoded(_ text: String, _ record: Record) throws(TokenizingError) -> [Int32] {
+    do {
+      return try encode(text)
+    } catch {
+      throw TokenizingError(.encodingFailed, "\(record.file):\(record.line): \(error)")
+    }
+  }
+
+  private func textSample(
+    _ text: String, record: Record
+  ) throws(TokenizingError) -> TokenizedSample {
+    var tokens = try encoded(text, record)
     if let end = options.endOfDocumentToken, !tokens.isEmpty {
       tokens.append(end)
     }
@@ -116,16 +155,17 @@ public struct SampleTokenizer: Sendable {
     guard let segments else {
       throw TokenizingError(
         .noTemplate,
-        """
-        \(record.file):\(record.line): a conversation needs a chat template; name one, or give \
-        pre-training text
-        """)
+        "\(record.file):\(record.line): a conversation needs a chat template: \(templateAdvice)")
     }
     let parts: [ChatSegment]
     do {
       parts = try segments(conversation)
     } catch {
       throw TokenizingError(.renderingFailed, "\(record.file):\(record.line): \(error)")
+    }
+    let written = missingMarks.filter { mark in parts.contains { $0.text.contains(mark) } }
+    guard written.isEmpty else {
+      throw Self.missingMarks(written, place: "\(record.file):\(record.line)")
     }
     var sample = TokenizedSample(tokens: [], lossMask: [])
     var index = 0
@@ -136,7 +176,7 @@ public struct SampleTokenizer: Sendable {
         text += parts[index].text
         index += 1
       }
-      let tokens = encode(text)
+      let tokens = try encoded(text, record)
       sample.tokens += tokens
       sample.lossMask += Array(repeating: carriesLoss, count: tokens.count)
     }

@@ -3,7 +3,7 @@ public struct TokenizingError: Error, Sendable, Equatable, CustomStringConvertib
   /// The kinds of problem, for programs and metrics.
   public enum Code: String, Sendable {
     case tokenOutsideVocabulary, overlongSample, noTemplate, renderingFailed, mostlyMasked,
-      noSamples, invalidOption
+      noSamples, invalidOption, encodingFailed, missingMarks
   }
 
   /// What went wrong.

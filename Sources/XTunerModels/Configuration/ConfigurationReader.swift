@@ -5,7 +5,9 @@
 struct ConfigurationReader {
   private(set) var object: JSONObject
   private(set) var problems: [ModelConfigurationError.Problem] = []
-  private(set) var rejectedKeys: Set<String> = []
+  private(set) var rejectedKeys: Set<String> = []  // own names
+  /// Every key that was asked for, there or not; not those of nested objects.
+  private(set) var readKeys: Set<String> = []  // own names
   /// Prepended to keys in messages, such as `rope_scaling.`.
   private let prefix: String
 
@@ -19,6 +21,9 @@ struct ConfigurationReader {
     problems.append(.init(key: prefix + key, reason: reason))
   }
 
+  /// Whether the value under a key, without the prefix, has been refused.
+  func hasRejected(_ key: String) -> Bool { rejectedKeys.contains(prefix + key) }
+
   /// Takes over what a reader of a nested object found.
   mutating func absorb(_ reader: ConfigurationReader) {
     problems += reader.problems
@@ -30,6 +35,7 @@ struct ConfigurationReader {
   /// Two spellings with different values are a problem.
   mutating func value(_ spellings: [String]) -> JSONDocument? {
     var found: (key: String, value: JSONDocument)?
+    readKeys.formUnion(spellings)
     for key in spellings {
       guard let value = object[key], !value.isNull else { continue }
       if let found, found.value != value {

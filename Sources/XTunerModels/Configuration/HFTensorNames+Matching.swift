@@ -1,3 +1,5 @@
+import XTunerText
+
 /// Comparison of a checkpoint's tensors with those a model needs.
 extension HFTensorNames {
   /// What keeps a checkpoint from being this model.
@@ -43,11 +45,11 @@ extension HFTensorNames {
   ///
   /// Tensors in `ignoredNames` may be absent or present.
   public func mismatch(with tensors: some Sequence<(name: String, shape: [Int])>) -> Mismatch {
-    var remaining: [String: [Int]] = [:]
+    var remaining: [ExactText: [Int]] = [:]
     for tensor in tensors { remaining[tensor.name] = tensor.shape }
     var mismatch = Mismatch()
     for entry in entries {
-      guard let shape = remaining.removeValue(forKey: entry.name) else {
+      guard let shape = remaining.removeValue(forKey: ExactText(entry.name)) else {
         mismatch.missing.append(entry.name)
         continue
       }
@@ -55,7 +57,9 @@ extension HFTensorNames {
         mismatch.shapes.append(.init(name: entry.name, expected: entry.shape, found: shape))
       }
     }
-    mismatch.unexpected = remaining.keys.filter { !ignoredNames.contains($0) }.sorted()
+    mismatch.unexpected = remaining.keys.sorted().map(\.text).filter {
+      !ignoredNames.contains($0)
+    }
     return mismatch
   }
 }

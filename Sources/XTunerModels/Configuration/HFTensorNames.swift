@@ -1,3 +1,5 @@
+public import XTunerText
+
 /// The tensors of a Hugging Face checkpoint, and where each belongs in the engine's parameters.
 ///
 /// Every tensor of a file is one contiguous run of elements of one parameter, so loading and saving
@@ -37,25 +39,43 @@ public struct HFTensorNames: Sendable, Hashable {
   public private(set) var parameters: [Parameter] = []
   /// The file's tensors, in the order of the parameters.
   public private(set) var entries: [Entry] = []
-  /// Names a file may hold beside these, whose content is known to be redundant.
-  public private(set) var ignoredNames: Set<String> = []
+  /// Names that a file may hold beside these: a head that is tied to the embedding, whose values
+  /// `HFCheckpointFolder.untying(_:)` compares before a model is built.
+  public private(set) var ignoredNames: Set<ExactText> = []
 
   /// The names of a model.
   public init(_ configuration: ModelConfiguration) {
     let hidden = configuration.hiddenSize
     let embeddingShape = [configuration.vocabularySize, hidden]
-    add("model.embed_tokens.weight", embeddingShape, to: "embedding.weight")
+    add(Self.embeddingName, embeddingShape, to: "embedding.weight")
     for (index, layer) in configuration.layers.enumerated() {
       addAttention(layer.attention, layer: index, hiddenSize: hidden)
       addFeedForward(layer.feedForward, layer: index, hiddenSize: hidden)
     }
     add("model.norm.weight", [hidden], to: "finalNorm.weight")
     if configuration.tiesEmbeddings {
-      // Some files hold a copy of the embedding under this name.
-      ignoredNames.insert("lm_head.weight")
+      ignoredNames.insert(Self.headName)
     } else {
-      add("lm_head.weight", embeddingShape, to: "head.weight")
+      add(Self.headName, embeddingShape, to: "head.weight")
     }
+  }
+
+  /// The embedding's name in files.
+  public static let embeddingName = "model.embed_tokens.weight"
+  /// The head's name in files.
+  public static let headName = "lm_head.weight"
+
+  /// The names where a file holds a tied embedding under the head's name alone, as some programs
+  /// write it.
+  public func withEmbeddingUnderHeadName() -> HFTensorNames {
+    var names = self
+    names.entries = entries.map { entry in
+      var entry = entry
+      if entry.name == Self.embeddingName { entry.name = Self.headName }
+      return entry
+    }
+    names.ignoredNames.remove(ExactText(Self.headName))
+    return names
   }
 
   /// A parameter that is one tensor of the file.

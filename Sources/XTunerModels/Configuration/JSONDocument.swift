@@ -1,3 +1,5 @@
+import XTunerText
+
 /// A JSON value that keeps what Foundation loses: the order of keys and the digits of numbers.
 ///
 /// Checkpoint metadata is read with it because a 64-bit offset must not pass through a double, a
@@ -82,7 +84,7 @@ public enum JSONDocument: Sendable, Hashable {
 public struct JSONObject: Sendable, Hashable {
   /// The keys, first to last; each occurs once.
   public private(set) var keys: [String] = []
-  private var values: [String: JSONDocument] = [:]
+  private var values: [ExactText: JSONDocument] = [:]
 
   /// An object without members.
   public init() {}
@@ -93,8 +95,8 @@ public struct JSONObject: Sendable, Hashable {
     set {
       if let newValue {
         if values.updateValue(newValue, forKey: key) == nil { keys.append(key) }
-      } else if values.removeValue(forKey: key) != nil {
-        keys.removeAll { $0 == key }
+      } else if values.removeValue(forKey: ExactText(key)) != nil {
+        keys.removeAll { $0.isExactly(key) }
       }
     }
   }

@@ -85,7 +85,7 @@ extension ModelConfiguration {
       .map(\.element)
   }
 
-  private static func readFamily(from reader: inout ConfigurationReader) -> ModelFamily? {
+  static func readFamily(from reader: inout ConfigurationReader) -> ModelFamily? {
     let modelType = reader.optionalString("model_type")
     let architectures = reader.optionalStrings("architectures") ?? []
     guard reader.problems.isEmpty else { return nil }
@@ -118,7 +118,7 @@ extension ModelConfiguration {
     return byType ?? byArchitecture
   }
 
-  private static func readQwen3(
+  static func readQwen3(
     family: ModelFamily, from reader: inout ConfigurationReader
   ) -> ModelConfiguration {
     refuseUnsupportedSettings(in: &reader)

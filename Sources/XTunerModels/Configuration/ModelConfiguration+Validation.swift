@@ -118,7 +118,8 @@ extension ModelConfiguration {
 
   private func checkRotary(_ checks: inout ContradictionList) {
     checks.expect(
-      rotary.base > 1 && rotary.base.isFinite, ["rope_theta", "rope_parameters.rope_theta"],
+      rotary.base > 1 && rotary.base.isFinite,
+      ["rope_theta", "rope_parameters.rope_theta", "rope_scaling.rope_theta"],
       "must be above 1, is \(rotary.base)")
     checks.expect(
       rotary.rotatedSize >= 2 && rotary.rotatedSize.isMultiple(of: 2), ["head_dim"],
@@ -151,14 +152,17 @@ extension ModelConfiguration {
   }
 
   private func checkTokens(_ checks: inout ContradictionList) {
-    let tokens =
-      endTokenIDs.map { ("eos_token_id", $0) }
-      + [("bos_token_id", beginTokenID), ("pad_token_id", paddingTokenID)]
-      .compactMap { key, token in token.map { (key, $0) } }
-    for (key, token) in tokens {
+    let range = 0..<max(vocabularySize, 1)
+    let tokens = [
+      ("eos_token_id", endTokenIDs), ("bos_token_id", beginTokenID.map { [$0] } ?? []),
+      ("pad_token_id", paddingTokenID.map { [$0] } ?? []),
+    ]
+    for (key, ids) in tokens {
+      // One is enough to name: a list may have any length.
+      let wrong = ids.first { !range.contains($0) }
       checks.expect(
-        (0..<max(vocabularySize, 1)).contains(token), [key, "vocab_size"],
-        "must be between 0 and vocab_size - 1 (\(vocabularySize - 1)), is \(token)")
+        wrong == nil, [key, "vocab_size"],
+        "must be between 0 and vocab_size - 1 (\(vocabularySize - 1)), is \(wrong ?? 0)")
     }
   }
 

@@ -1,21 +1,28 @@
 /// Reading of the rotary keys of a `config.json`.
 extension RotaryConfiguration {
   /// From `rope_theta` and `rope_scaling` (hub) or from `rope_parameters` (transformers 5).
+  ///
+  /// The base may stand in any of them; where it stands twice, both must be the same: transformers 4
+  /// takes the outer one then, transformers 5 the inner.
   init(
     reading reader: inout ConfigurationReader, rotatedSize: Int, maximumPositionCount: Int
   ) {
     self.init(base: 1, rotatedSize: rotatedSize)
     let parameters = Self.object("rope_parameters", in: &reader)
     let scaling = Self.object("rope_scaling", in: &reader)
-    base = Self.readBase(parameters: parameters, from: &reader)
+    base = Self.readBase(parameters: parameters, scaling: scaling, from: &reader)
+    if let part = reader.optionalReal("partial_rotary_factor"), part != 1 {
+      reader.reject("partial_rotary_factor", Self.partialRotationReason(part))
+    }
+    let context = Context(
+      maximumPositionCount: maximumPositionCount,
+      originalPositionCount: reader.optionalInteger("original_max_position_embeddings"))
 
     if let parameters {
-      self.scaling = Self.readScaling(
-        parameters, at: "rope_parameters", maximumPositionCount: maximumPositionCount, in: &reader)
+      self.scaling = Self.readScaling(parameters, at: "rope_parameters", context, in: &reader)
     }
     guard let scaling else { return }
-    let older = Self.readScaling(
-      scaling, at: "rope_scaling", maximumPositionCount: maximumPositionCount, in: &reader)
+    let older = Self.readScaling(scaling, at: "rope_scaling", context, in: &reader)
     if parameters != nil && older != self.scaling {
       reader.reject(
         "rope_scaling", "contradicts rope_parameters; they must agree or one be absent")
@@ -31,39 +38,61 @@ extension RotaryConfiguration {
     return value.object
   }
 
+  /// What stands outside of the rotary objects and counts inside.
+  private struct Context {
+    var maximumPositionCount: Int
+    /// Of YaRN alone, as in transformers.
+    var originalPositionCount: Int?
+  }
+
   private static func readBase(
-    parameters: JSONObject?, from reader: inout ConfigurationReader
+    parameters: JSONObject?, scaling: JSONObject?, from reader: inout ConfigurationReader
   ) -> Double {
-    var nested = ConfigurationReader(parameters ?? JSONObject(), prefix: "rope_parameters.")
-    let inner = nested.optionalReal("rope_theta")
-    reader.absorb(nested)
-    let outer = reader.optionalReal("rope_theta")
-    if let inner, let outer, inner != outer {
-      reader.reject("rope_theta", "is \(outer), but rope_parameters.rope_theta is \(inner)")
+    var found: (key: String, value: Double)?
+    var isRejected = false
+    func note(_ key: String, _ value: Double?, in reader: inout ConfigurationReader) {
+      guard let value else { return }
+      if let found, found.value != value {
+        reader.reject(key, "is \(value), but \(found.key) is \(found.value)")
+      }
+      found = found ?? (key, value)
     }
-    if let base = inner ?? outer { return base }
-    if reader.rejectedKeys.isDisjoint(with: ["rope_theta", "rope_parameters.rope_theta"]) {
+    for (name, object) in [("rope_parameters", parameters), ("rope_scaling", scaling)] {
+      guard let object else { continue }
+      var nested = ConfigurationReader(object, prefix: "\(name).")
+      let value = nested.optionalReal("rope_theta")
+      isRejected = isRejected || !nested.problems.isEmpty
+      reader.absorb(nested)
+      note("\(name).rope_theta", value, in: &reader)
+    }
+    note("rope_theta", reader.optionalReal("rope_theta"), in: &reader)
+    if let found { return found.value }
+    if !isRejected && !reader.rejectedKeys.contains("rope_theta") {
       reader.reject("rope_theta", "is missing (or rope_parameters.rope_theta); a number is needed")
     }
     return 1
   }
 
-  private static let yarnKeys: Set<String> = [
+  private static func partialRotationReason(_ part: Double) -> String {
+    "must be 1 for this family, which rotates whole heads, is \(part)"
+  }
+
+  private static let yarnKeys: Set<String> = [  // own names
     "factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "truncate",
     "attention_factor", "mscale", "mscale_all_dim",
   ]
 
   private static func readScaling(
-    _ object: JSONObject, at key: String, maximumPositionCount: Int,
+    _ object: JSONObject, at key: String, _ context: Context,
     in reader: inout ConfigurationReader
   ) -> Scaling {
     var nested = ConfigurationReader(object, prefix: "\(key).")
     defer { reader.absorb(nested) }
     let type = nested.optionalString("rope_type", "type") ?? "default"
+    // own names
     var known: Set<String> = ["rope_type", "type", "rope_theta", "partial_rotary_factor"]
     if let part = nested.optionalReal("partial_rotary_factor"), part != 1 {
-      nested.reject(
-        "partial_rotary_factor", "must be 1 for this family, which rotates whole heads, is \(part)")
+      nested.reject("partial_rotary_factor", partialRotationReason(part))
     }
 
     let scaling: Scaling
@@ -76,17 +105,17 @@ extension RotaryConfiguration {
       known.formUnion(["factor", "original_max_position_embeddings"])
       // Both transformers versions measure this stretch from max_position_embeddings.
       let original = nested.optionalInteger("original_max_position_embeddings")
-      if let original, original != maximumPositionCount {
+      if let original, original != context.maximumPositionCount {
         nested.reject(
           "original_max_position_embeddings",
-          "must be max_position_embeddings (\(maximumPositionCount)) or absent with rope_type "
+          "must be max_position_embeddings (\(context.maximumPositionCount)) or absent with rope_type "
             + "dynamic, is \(original)")
       }
       scaling = .dynamic(
-        factor: nested.real("factor"), originalPositionCount: maximumPositionCount)
+        factor: nested.real("factor"), originalPositionCount: context.maximumPositionCount)
     case "yarn":
       known.formUnion(yarnKeys)
-      scaling = .yarn(readYaRN(from: &nested))
+      scaling = .yarn(readYaRN(from: &nested, context))
     default:
       nested.reject(
         object["rope_type"] == nil ? "type" : "rope_type",
@@ -99,10 +128,16 @@ extension RotaryConfiguration {
     return scaling
   }
 
-  private static func readYaRN(from nested: inout ConfigurationReader) -> YaRNScaling {
-    YaRNScaling(
-      factor: nested.real("factor"),
-      originalPositionCount: nested.integer("original_max_position_embeddings"),
+  private static func readYaRN(
+    from nested: inout ConfigurationReader, _ context: Context
+  ) -> YaRNScaling {
+    let (key, outer) = ("original_max_position_embeddings", context.originalPositionCount)
+    let original = nested.integer(key, default: outer)
+    if let outer, original != outer && !nested.hasRejected(key) {
+      nested.reject(key, "is \(original), but \(key) beside it is \(outer)")
+    }
+    return YaRNScaling(
+      factor: nested.real("factor"), originalPositionCount: original,
       fastRotationCount: nested.real("beta_fast", default: 32),
       slowRotationCount: nested.real("beta_slow", default: 1),
       truncatesRamp: nested.boolean("truncate", default: true),

@@ -79,8 +79,8 @@ public struct YaRNScaling: Sendable, Hashable {
 extension RotaryConfiguration {
   /// Angle a position adds to each rotated pair, in radians; `rotatedSize / 2` values.
   ///
-  /// Computed in double precision and rounded once. `length` is the longest position count in use;
-  /// only the dynamic scaling depends on it.
+  /// Computed in double precision and rounded once. `length` is the sample's count of tokens; only the
+  /// dynamic scaling depends on it.
   public func inverseFrequencies(length: Int = 0) -> [Float] {
     switch scaling {
     case .none: frequencies(base: base).map { Float($0) }

@@ -53,14 +53,35 @@ public final class CausalLanguageModel: Module {
     let positions =
       positions
       ?? Self.positions(bounds: bounds, tokens: tokens ?? 0..<(bounds.last ?? 0), on: device)
-    let longest = zip(bounds, bounds.dropFirst()).map { $1 - $0 }.max() ?? 0
+    let lengths = cache?.lengths ?? zip(bounds, bounds.dropFirst()).map { $1 - $0 }
     let table = RotaryTable(
       positions: positions,
-      inverseFrequencies: Tensor(rotary.inverseFrequencies(length: longest), device: device),
+      inverseFrequencies: inverseFrequencies(
+        lengths: lengths, bounds: bounds, tokens: tokens ?? 0..<(bounds.last ?? 0)),
       factor: rotary.attentionFactor, isInterleaved: rotary.isInterleaved)
     return ForwardContext(
       bounds: Tensor(hostElements: bounds.map(Int64.init), for: device), rotary: table,
       cache: cache)
+  }
+
+  /// `[d/2]`, or `[T, d/2]` where a sample is so long that the dynamic scaling gives it frequencies of
+  /// its own: a sample's numbers do not depend on those beside it.
+  private func inverseFrequencies(
+    lengths: [Int], bounds: [Int], tokens: Range<Int>
+  ) -> Tensor {
+    let rotary = configuration.rotary
+    guard case .dynamic(_, let original) = rotary.scaling,
+      lengths.contains(where: { $0 > original })
+    else { return Tensor(rotary.inverseFrequencies(), device: device) }
+    var frequencies: [Float] = []
+    frequencies.reserveCapacity(tokens.count * rotary.rotatedSize / 2)
+    for (sample, length) in lengths.enumerated() {
+      let own = (bounds[sample]..<bounds[sample + 1]).clamped(to: tokens)
+      guard !own.isEmpty else { continue }
+      let set = rotary.inverseFrequencies(length: length)
+      for _ in own { frequencies += set }
+    }
+    return Tensor(frequencies, device: device).view([tokens.count, rotary.rotatedSize / 2])
   }
 
   /// Hidden states `[T, D]` after the last layer, for tokens `[T]`; single-device forward.

@@ -6,7 +6,8 @@ public import Torch
 ///
 /// An exchange is several collectives and copies one after another: counts, then rows, then another
 /// order. On its own thread all of it runs under the computation, and every rank issues the group's
-/// collectives in the same order. On a device all of it goes to a stream of the queue's own, which
+/// collectives in the same order; on a device also between those of other groups, where the exchange
+/// was asked for. On a device all of it goes to a stream of the queue's own, which
 /// starts after what the submitter had issued, and which the stream of whoever takes the result waits
 /// for.
 public final class ExchangeQueue {
@@ -36,8 +37,9 @@ public final class ExchangeQueue {
     _ label: String, _ body: @escaping () throws -> [Tensor]
   ) -> PendingTensors {
     let pending = PendingTensors(label: label)
+    let (group, turn) = (group, group.reserveTurn())
     let job = Job(
-      body: body, pending: pending, stream: stream, device: device,
+      body: { try group.inTurn(turn, body) }, pending: pending, stream: stream, device: device,
       start: DeviceEvent(after: .current(on: device)))
     let (instruments, lane) = (instruments, "\(group.name) group")
     queue.async {

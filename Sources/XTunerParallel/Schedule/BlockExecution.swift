@@ -25,6 +25,8 @@ public final class BlockExecution {
   public let record = BlockRecord()
   /// Gradients of outputs that no later stage reads, such as the router's sums.
   public var seeds: [StageValue: Tensor] = [:]
+  /// Called with what each stage has made, before it travels; nil where nobody looks.
+  public var inspect: ((_ stage: Int, _ outputs: [Tensor]) -> Void)?
 
   private let context: ForwardContext
   private let exchanges: StageExchanges
@@ -114,6 +116,7 @@ public final class BlockExecution {
     // What travels is not kept where it came from, unless its own gradient needs it.
     if isRecorded { tapes[index] = Tape(inputs: inputs, outputs: outputs.map { $0?.graphEnd() }) }
     let plain = outputs.map { $0?.detached() }
+    inspect?(index, plain.compactMap(\.self))
     if exchanges.isActive(stage.travel) {
       let pending = exchanges.depart(stage.travel, plain.compactMap { $0 }, &journey)
       for (place, name) in stage.outputs.enumerated() {

@@ -30,6 +30,8 @@ public struct Schedule: Sendable, Hashable {
     public var reshard = Reshard.afterForward
     /// Whether the head's projection is the embedding.
     public var tiesHead = false
+    /// Whether the head is computed at all.
+    var usesHead = true
     /// Whether this is the first round of a step.
     public var isFirstRound = true
     /// Whether this is the last round of a step.
@@ -59,6 +61,15 @@ public struct Schedule: Sendable, Hashable {
     options.reshard = .afterForward
     var builder = ScheduleBuilder(layers: layers, options: options)
     return Schedule(actions: builder.evaluation(), layers: layers)
+  }
+
+  /// The schedule of a forward pass through the layers alone, which shows how experts are chosen.
+  public static func counting(layers: [LayerPlan], options: Options) -> Schedule {
+    var options = options
+    options.reshard = .afterForward
+    options.usesHead = false
+    var builder = ScheduleBuilder(layers: layers, options: options)
+    return Schedule(actions: builder.counting(), layers: layers)
   }
 
   private init(actions: [ScheduleAction], layers: [LayerPlan]) {

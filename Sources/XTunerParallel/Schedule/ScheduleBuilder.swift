@@ -38,6 +38,8 @@ struct ScheduleBuilder {
     return actions
   }
 
+  mutating func counting() -> [ScheduleAction] { forward(forwardPieces(), isTraining: false) }
+
   // MARK: What computes
 
   /// Pieces of all layers: within a row all micro-batches, one row after another.
@@ -67,7 +69,8 @@ struct ScheduleBuilder {
     var gathered: Set<Int> = []
     let gathers = options.isSharded && !(keepsGathered && !options.isFirstRound)
     func gather(_ block: Int) {
-      guard gathers, block <= head, gathered.insert(block).inserted else { return }
+      let end = options.usesHead ? head : layers.count
+      guard gathers, block <= end, gathered.insert(block).inserted else { return }
       actions.append(.gather(block: block))
       if block == head && options.tiesHead && gathered.insert(0).inserted {
         actions.append(.gather(block: 0))

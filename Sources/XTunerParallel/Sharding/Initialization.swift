@@ -70,8 +70,8 @@ extension FlatUnit {
     fill()
   }
 
-  /// FNV-1a over the name, mixed with the run's seed by SplitMix64's finaliser.
-  static func seed(_ seed: UInt64, name: String) -> UInt64 {
+  /// FNV-1a over the name, mixed with a seed by SplitMix64's finaliser.
+  package static func seed(_ seed: UInt64, name: String) -> UInt64 {
     var hash: UInt64 = 0xcbf2_9ce4_8422_2325
     for byte in name.utf8 { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3 }
     var mixed = hash &+ seed &* 0x9e37_79b9_7f4a_7c15

@@ -1,3 +1,4 @@
+public import Torch
 public import XTunerNN
 
 /// Which elements of a whole parameter a rank's local parameter has: a box of it.
@@ -76,15 +77,36 @@ public struct ParameterSlice: Sendable, Hashable, Codable {
     return local
   }
 
+  /// The indices of all local elements in the whole parameter, as kernels take them.
+  ///
+  /// The rows of an expert slice are equally far apart: all dims between the experts and the one that is
+  /// cut are whole.
+  public var indices: SliceIndices {
+    let (rowDim, below) = rows
+    precondition(
+      rowDim < 2 || (1..<rowDim).allSatisfy { ranges[$0].count == shape[$0] },
+      "\(ranges) of \(shape) is no slice of equally spaced rows")
+    var indices = SliceIndices(start: globalStart(ofRow: 0, rowDim: rowDim, below: below))
+    guard rowDim > 0 else { return indices }
+    indices.row = max(ranges[rowDim].count * below, 1)
+    indices.gap = shape[rowDim] * below - indices.row
+    return indices
+  }
+
+  /// The last dim that is not whole, and the elements of one of its places: a row is contiguous in the
+  /// whole parameter.
+  private var rows: (dim: Int, below: Int) {
+    var rowDim = shape.count - 1
+    while rowDim > 0 && ranges[rowDim].count == shape[rowDim] { rowDim -= 1 }
+    return (rowDim, shape[(rowDim + 1)...].reduce(1, *))
+  }
+
   /// The contiguous pieces of a range of local elements, ascending.
   public func runs(in range: Range<Int>) -> [Run] {
     precondition(
       range.lowerBound >= 0 && range.upperBound <= localCount, "\(range) of \(localCount)")
     guard !range.isEmpty else { return [] }
-    // The dims below this one are whole, so a row of it is contiguous in the whole parameter.
-    var rowDim = shape.count - 1
-    while rowDim > 0 && ranges[rowDim].count == shape[rowDim] { rowDim -= 1 }
-    let below = shape[(rowDim + 1)...].reduce(1, *)
+    let (rowDim, below) = rows
     let rowCount = ranges[rowDim].count * below
     var runs: [Run] = []
     var local = range.lowerBound

@@ -1,4 +1,5 @@
 public import Foundation
+import XTunerSystem
 
 /// Timelines as files that Perfetto and `chrome://tracing` open: Chrome's trace event format.
 ///
@@ -33,7 +34,7 @@ public enum TraceFile {
       try Data(text(of: recorder).utf8).write(to: file, options: .atomic)
     } catch {
       throw TraceFileError(
-        "\(file.path()): the trace cannot be written: \(error.localizedDescription)")
+        "\(file.path()): the trace cannot be written: \(SystemReason.text(error))")
     }
     return file
   }
@@ -62,7 +63,7 @@ public enum TraceFile {
       try joined.write(to: file, options: .atomic)
     } catch {
       throw TraceFileError(
-        "\(file.path()): the trace cannot be written: \(error.localizedDescription)")
+        "\(file.path()): the trace cannot be written: \(SystemReason.text(error))")
     }
   }
 
@@ -73,7 +74,7 @@ public enum TraceFile {
       data = try Data(contentsOf: file)
     } catch {
       throw TraceFileError(
-        "\(file.path()): cannot be read, so its rank wrote no trace: \(error.localizedDescription)")
+        "\(file.path()): cannot be read, so its rank wrote no trace: \(SystemReason.text(error))")
     }
     let (start, end) = (Data("\(head)\n".utf8), Data("\n\(tail)\n".utf8))
     guard data.starts(with: start), data.count > start.count + end.count,

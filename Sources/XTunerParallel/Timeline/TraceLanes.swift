@@ -8,7 +8,7 @@ struct TraceLanes {
   /// Each event with the number of its row, by start.
   private(set) var events: [(event: TraceEvent, row: Int)] = []
 
-  private var rowsOfLane: [String: [Int]] = [:]
+  private var rowsOfLane: [String: [Int]] = [:]  // own names
   /// The ends of the events that lie around the next one, for each row, outermost first.
   private var openEnds: [[Int64]] = []
 

@@ -1,12 +1,15 @@
 extension ChatFormat {
   /// Every named format, in the order in which `ChatTemplate.names` lists them.
   static let table: [(name: String, format: ChatFormat)] = [
-    ("chatml", .chatML()),
-    ("qwen3", .chatML(thinking: .qwen3, tools: .hermes)),
-    ("qwen3-2507", .chatML(tools: .hermes)),
-    ("qwen3-2507-thinking", .chatML(thinking: .qwen3ThinkingOnly, tools: .hermes)),
+    ("chatml", .chatML(developer: .turn(chatMLMarks("developer")))),
+    ("qwen3", .chatML(developer: .asSystem, thinking: .qwen3, tools: .hermes)),
+    ("qwen3-2507", .chatML(developer: .asSystem, tools: .hermes)),
+    (
+      "qwen3-2507-thinking",
+      .chatML(developer: .asSystem, thinking: .qwen3ThinkingOnly, tools: .hermes)
+    ),
     ("qwen3-xtuner", .trainingChatML(fallback: nil)),
-    ("internvl", .chatML()),
+    ("internvl", .chatML(developer: .turn(chatMLMarks("developer")))),
     ("internvl-3.5", .trainingChatML(fallback: internVLSystem)),
     ("intern-s1", .trainingChatML(fallback: internS1System)),
     ("gpt-oss", .gptOSS(.init(system: .developerBlock, supportsTools: true, returnsOnLoss: false))),
@@ -14,17 +17,29 @@ extension ChatFormat {
       "gpt-oss-xtuner",
       .gptOSS(.init(system: .systemBlock, supportsTools: false, returnsOnLoss: true))
     ),
-    ("deepseek-v3", .deepSeek(thinking: nil, tools: .deepSeekV3)),
+    ("deepseek-v3", .deepSeek(thinking: nil, tools: .deepSeekV3, header: .behindUser)),
     ("deepseek-v3-xtuner", .deepSeekTraining),
-    ("deepseek-r1", .deepSeek(thinking: .deepSeekR1, tools: .deepSeekV3)),
+    (
+      "deepseek-r1",
+      .deepSeek(thinking: .deepSeekR1, tools: .deepSeekR1, header: .unlessAfterTool)
+    ),
+    (
+      "deepseek-r1-0528",
+      .deepSeek(thinking: .deepSeekR10528, tools: .deepSeekV3, header: .behindUser)
+    ),
     (
       "deepseek-v3.1",
       .deepSeek(thinking: .deepSeekV31, tools: .deepSeekV31, header: .afterUser)
     ),
-    ("kimi-k2", .kimi(fallback: kimiSystem, tools: .kimi)),
-    ("kimi-k2-first", .kimi(fallback: "You are a helpful assistant", tools: .kimiFirst)),
+    ("kimi-k2", .kimi(fallback: kimiSystem, writesDeveloper: true, tools: .kimi)),
     (
-      "kimi-k2-thinking", .kimi(fallback: kimiSystem, thinking: .kimi, tools: .kimiThinking)
+      "kimi-k2-first",
+      .kimi(fallback: "You are a helpful assistant", writesDeveloper: false, tools: .kimiFirst)
+    ),
+    (
+      "kimi-k2-thinking",
+      .kimi(
+        fallback: kimiSystem, writesDeveloper: true, thinking: .kimi, tools: .kimiThinking)
     ),
   ]
 
@@ -40,21 +55,25 @@ extension ChatFormat {
   }
 
   private static func chatML(
-    fallback: String? = nil, thinking: ThinkingFormat? = nil, tools: ToolFormat? = nil,
-    allowsAssistantFirst: Bool = true
+    fallback: String? = nil, developer: TurnFormat.DeveloperPlacement = .refused,
+    header: TurnFormat.AssistantHeader = .always, thinking: ThinkingFormat? = nil,
+    tools: ToolFormat? = nil, allowsAssistantFirst: Bool = true
   ) -> ChatFormat {
     ChatFormat(
       layout: .turns(
         TurnFormat(
           system: .turn(chatMLMarks("system"), fallback: fallback), user: chatMLMarks("user"),
-          assistant: chatMLMarks("assistant"), allowsAssistantFirst: allowsAssistantFirst,
-          thinking: thinking, tools: tools)),
+          assistant: chatMLMarks("assistant"), developer: developer, assistantHeader: header,
+          allowsAssistantFirst: allowsAssistantFirst, thinking: thinking, tools: tools)),
       stopTokens: ["<|im_end|>", "<|endoftext|>"])
   }
 
-  /// ChatML as XTuner V1 trains it: no thinking blocks, each tool result in a turn of its own.
+  /// ChatML as XTuner V1 trains it: no thinking blocks, each tool result in a turn of its own, and
+  /// the assistant's header as part of what comes before an answer.
   private static func trainingChatML(fallback: String?) -> ChatFormat {
-    chatML(fallback: fallback, tools: .hermesTraining, allowsAssistantFirst: false)
+    chatML(
+      fallback: fallback, header: .behindUserAndTool, tools: .hermesTraining,
+      allowsAssistantFirst: false)
   }
 
   private static func gptOSS(_ format: HarmonyFormat) -> ChatFormat {
@@ -65,14 +84,13 @@ extension ChatFormat {
   private static let deepSeekEOS = "<｜end▁of▁sentence｜>"
 
   private static func deepSeek(
-    thinking: ThinkingFormat?, tools: ToolFormat?,
-    header: TurnFormat.AssistantHeader = .unlessAfterTool
+    thinking: ThinkingFormat?, tools: ToolFormat?, header: TurnFormat.AssistantHeader
   ) -> ChatFormat {
     ChatFormat(
       layout: .turns(
         TurnFormat(
           bos: deepSeekBOS, system: .prologue, user: TurnMarks(open: "<｜User｜>"),
-          assistant: TurnMarks(open: "<｜Assistant｜>", stop: deepSeekEOS),
+          assistant: TurnMarks(open: "<｜Assistant｜>", stop: deepSeekEOS), developer: .asSystem,
           assistantHeader: header, allowsAssistantFirst: false, thinking: thinking,
           tools: tools)),
       stopTokens: [deepSeekEOS])
@@ -86,11 +104,11 @@ extension ChatFormat {
         system: .turn(TurnMarks(open: deepSeekBOS), fallback: nil),
         user: TurnMarks(open: "<｜User｜>"),
         assistant: TurnMarks(open: "<｜Assistant｜>", close: "</think>", stop: deepSeekEOS),
-        allowsAssistantFirst: false)),
+        assistantHeader: .behindUserAndTool, allowsAssistantFirst: false)),
     stopTokens: [deepSeekEOS])
 
   private static func kimi(
-    fallback: String, thinking: ThinkingFormat? = nil, tools: ToolFormat
+    fallback: String, writesDeveloper: Bool, thinking: ThinkingFormat? = nil, tools: ToolFormat
   ) -> ChatFormat {
     func marks(_ open: String, _ name: String) -> TurnMarks {
       TurnMarks(open: open, name: name, close: "<|im_middle|>", stop: "<|im_end|>")
@@ -100,6 +118,7 @@ extension ChatFormat {
         TurnFormat(
           system: .turn(marks("<|im_system|>", "system"), fallback: fallback),
           user: marks("<|im_user|>", "user"), assistant: marks("<|im_assistant|>", "assistant"),
+          developer: writesDeveloper ? .turn(marks("<|im_system|>", "developer")) : .refused,
           namesReplaceRoles: tools.calls != nil, thinking: thinking, tools: tools)),
       stopTokens: ["<|im_end|>", "[EOS]"])
   }
@@ -111,26 +130,32 @@ extension ThinkingFormat {
   fileprivate static let qwen3 = ThinkingFormat(
     open: "<think>\n", close: "\n</think>\n\n", trimsLineBreaks: true,
     shownInPrompt: .afterLastQuestion, absent: "<think>\n\n</think>\n\n",
-    absentPlace: .lastMessage, embedded: .extracted,
+    absentPlace: .lastMessage, learnsAbsence: true, embedded: .extracted,
     promptWithoutThinking: "<think>\n\n</think>\n\n")
 
   fileprivate static let qwen3ThinkingOnly = ThinkingFormat(
     open: "<think>\n", close: "\n</think>\n\n", isOpenPrompted: true, trimsLineBreaks: true,
     shownInPrompt: .afterLastQuestion, absent: "<think>\n\n</think>\n\n",
-    absentPlace: .lastMessage, embedded: .extracted, prompt: "<think>\n")
+    absentPlace: .lastMessage, learnsAbsence: true, embedded: .extracted, prompt: "<think>\n")
 
   fileprivate static let deepSeekR1 = ThinkingFormat(
     open: "<think>\n", close: "\n</think>\n\n", isOpenPrompted: true, trimsLineBreaks: true,
-    shownInPrompt: .never, embedded: .removedThroughLast, prompt: "<think>\n")
+    shownInPrompt: .never, shownInTraining: .lastAnswer, embedded: .removedThroughLast,
+    prompt: "<think>\n")
+
+  fileprivate static let deepSeekR10528 = ThinkingFormat(
+    open: "<think>\n", close: "\n</think>\n\n", trimsLineBreaks: true, shownInPrompt: .never,
+    shownInTraining: .lastAnswer, embedded: .removedEverywhere)
 
   fileprivate static let deepSeekV31 = ThinkingFormat(
     open: "<think>", close: "</think>", isOpenPrompted: true, shownInPrompt: .never,
-    absent: "</think>", embedded: .removedThroughFirst, prompt: "<think>",
+    shownInTraining: .lastAnswer, absent: "</think>", embedded: .removedThroughFirst,
+    prompt: "<think>",
     promptWithoutThinking: "</think>")
 
   fileprivate static let kimi = ThinkingFormat(
     open: "<think>", close: "</think>", shownInPrompt: .afterLastAnswerWithoutCalls,
-    absent: "<think></think>", embedded: .kept)
+    absent: "<think></think>", learnsAbsence: true, embedded: .kept)
 }
 
 // MARK: - Tools
@@ -158,7 +183,14 @@ extension ToolFormat {
       sectionClose: "<｜tool▁calls▁end｜>"),
     results: .init(
       groupOpen: "<｜tool▁outputs▁begin｜>", groupSeparator: "\n", marks: deepSeekResult,
-      groupClose: "<｜tool▁outputs▁end｜>"))
+      groupClose: "<｜tool▁outputs▁end｜>", groupEnd: .unlessUser))
+
+  fileprivate static let deepSeekR1 = ToolFormat(
+    declarations: .unsupported, calls: deepSeekV3.calls,
+    results: .init(
+      groupOpen: "<｜tool▁outputs▁begin｜>", marks: deepSeekResult,
+      groupClose: "<｜tool▁outputs▁end｜>", groupEnd: .beforePlainAnswer),
+    opensSectionsOnce: true)
 
   fileprivate static let deepSeekV31 = ToolFormat(
     declarations: .unsupported,
@@ -177,18 +209,21 @@ extension ToolFormat {
   private static let kimiDeclaration = "<|im_system|>tool_declare<|im_middle|>"
 
   fileprivate static let kimiFirst = ToolFormat(
-    declarations: .ownTurn(open: kimiDeclaration, close: "<|im_end|>"), calls: nil,
+    declarations: .ownTurn(open: kimiDeclaration, close: "<|im_end|>", style: .python),
+    calls: nil,
     results: .init(marks: kimiResult))
 
   /// The white space is that of the published instruction-tuned template.
   fileprivate static let kimi = ToolFormat(
-    declarations: .ownTurn(open: "\(kimiDeclaration)\n  # Tools\n  ", close: "<|im_end|>"),
+    declarations: .ownTurn(
+      open: "\(kimiDeclaration)\n  # Tools\n  ", close: "<|im_end|>", style: .python),
     calls: .kimi,
     results: .init(
       marks: kimiResult, idHeading: (before: "## Return of ", after: "\n    ")))
 
   fileprivate static let kimiThinking = ToolFormat(
-    declarations: .ownTurn(open: kimiDeclaration, close: "<|im_end|>"), calls: .kimi,
+    declarations: .ownTurn(open: kimiDeclaration, close: "<|im_end|>", style: .compact),
+    calls: .kimi,
     results: .init(marks: kimiResult, idHeading: (before: "## Return of ", after: "\n")))
 }
 

@@ -39,6 +39,7 @@ struct TurnFormat: Sendable {
   var system: SystemPlacement
   var user: TurnMarks
   var assistant: TurnMarks
+  var developer = DeveloperPlacement.refused
   var assistantHeader = AssistantHeader.always
   /// Whether `name` of a message replaces the role word.
   var namesReplaceRoles = false
@@ -54,6 +55,19 @@ struct TurnFormat: Sendable {
     case unlessAfterTool
     /// Written only when the answer follows a question.
     case afterUser
+    /// Belongs to the user's message, whatever follows it.
+    case behindUser
+    /// Belongs to the user's message and to each tool result, whatever follows them.
+    case behindUserAndTool
+  }
+
+  enum DeveloperPlacement: Sendable {
+    /// The published text writes no such message, or writes it without marks.
+    case refused
+    /// Written as a system message.
+    case asSystem
+    /// A turn of its own.
+    case turn(TurnMarks)
   }
 
   enum SystemPlacement: Sendable {
@@ -73,12 +87,14 @@ struct ThinkingFormat: Sendable {
   /// Whether line breaks around the reasoning, and before the answer, are removed.
   var trimsLineBreaks = false
   /// Which reasoning a rendered prompt shows.
-  ///
-  /// Training shows it after the last question, always.
   var shownInPrompt: Visibility
-  /// Stands at answers whose reasoning is not shown; never learned.
+  /// Which reasoning of the last round training shows; that of earlier rounds it never shows.
+  var shownInTraining = TrainingVisibility.lastRound
+  /// Stands at answers whose reasoning is not shown.
   var absent = ""
   var absentPlace = AbsentPlace.everyAnswer
+  /// Whether the model writes `absent` itself, but for what ends the generation prompt already.
+  var learnsAbsence = false
   /// What happens to text up to `</think>` in the content itself.
   var embedded: EmbeddedReasoning
   /// Ends the generation prompt when the model is to think.
@@ -92,6 +108,14 @@ struct ThinkingFormat: Sendable {
     case never
   }
 
+  enum TrainingVisibility: Sendable {
+    /// All of it: what a prompt shows after the last question as well.
+    case lastRound
+    /// That of the last answer. Prompts never show any, so that nothing may be learned behind it;
+    /// answers before it whose reasoning is left out are not learned either.
+    case lastAnswer
+  }
+
   enum AbsentPlace: Sendable {
     case everyAnswer
     /// Only the last message of the conversation, and only when it follows a question.
@@ -101,8 +125,10 @@ struct ThinkingFormat: Sendable {
   enum EmbeddedReasoning: Sendable {
     /// It is the reasoning, unless the message has reasoning of its own.
     case extracted
-    /// It is removed, up to the first end mark or the last one.
+    /// It is removed from plain answers, up to the first end mark or the last one.
     case removedThroughFirst, removedThroughLast
+    /// It is removed up to the last end mark, also beside calls and after tool results.
+    case removedEverywhere
     case kept
   }
 }
@@ -113,6 +139,9 @@ struct ToolFormat: Sendable {
   /// nil: the published template drops calls, so that they can be rendered but not trained.
   var calls: CallFormat?
   var results: ResultFormat
+  /// Whether the sections of calls and of results are opened once in a conversation, as the
+  /// published text of DeepSeek R1 does; later calls and results only continue them.
+  var opensSectionsOnce = false
 
   enum Declarations: Sendable {
     /// The template has no place for them.
@@ -120,7 +149,7 @@ struct ToolFormat: Sendable {
     /// Behind the system text; `lead` is written when there is no system text.
     case inSystemTurn(lead: String)
     /// In a turn of their own, before everything else.
-    case ownTurn(open: String, close: String)
+    case ownTurn(open: String, close: String, style: JSONTextStyle)
   }
 
   struct CallFormat: Sendable {
@@ -151,6 +180,16 @@ struct ToolFormat: Sendable {
     /// Text before and after the call's id, written before the content.
     var idHeading: (before: String, after: String)?
     var groupClose = ""
+    var groupEnd = GroupEnd.always
+  }
+
+  /// Where `groupClose` is written behind the last result of a group.
+  enum GroupEnd: Sendable {
+    case always
+    /// Not before a user's message.
+    case unlessUser
+    /// Only before an answer without calls, and at the end.
+    case beforePlainAnswer
   }
 }
 

@@ -128,14 +128,13 @@ extension ToolCall: Codable {
     let arguments: String
   }
 
-  /// Reads the OpenAI layout, in which the arguments are a string that holds JSON.
+  /// Reads the OpenAI layout, in which the arguments are a string that holds JSON; it stays as it is.
   public init(from decoder: any Decoder) throws {
     let container = try decoder.container(keyedBy: CodingKeys.self)
     let function = try container.decode(Function.self, forKey: .function)
-    let parsed = try? JSONValue(parsing: function.arguments)
     self.init(
       id: try container.decodeIfPresent(String.self, forKey: .id), name: function.name,
-      arguments: parsed ?? .string(function.arguments))
+      arguments: .string(function.arguments))
   }
 
   /// Writes the OpenAI layout, with the arguments as a string that holds JSON.

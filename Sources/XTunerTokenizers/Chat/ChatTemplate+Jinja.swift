@@ -21,7 +21,7 @@ extension ChatTemplate {
 
   private static func qwen3Jinja(blocks: Bool) -> String {
     """
-    {%- set has_system = messages[0].role == 'system' -%}
+    {%- set has_system = messages[0].role in ['system', 'developer'] -%}
     {%- if tools -%}
     {{- '<|im_start|>system\\n' + (messages[0].content + '\\n\\n' if has_system else '') -}}
     {{- '# Tools\\n\\nYou may call one or more functions to assist with the user query.\\n\\n' -}}
@@ -35,8 +35,9 @@ extension ChatTemplate {
     {%- endif -%}
     \(blocks ? lastQuestionJinja : "")
     {%- for m in messages -%}
-    {%- if m.role == 'user' or (m.role == 'system' and not loop.first) -%}
-    {{- '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' -}}
+    {%- if m.role == 'user' or (m.role in ['system', 'developer'] and not loop.first) -%}
+    {{- '<|im_start|>' + ('user' if m.role == 'user' else 'system') + '\\n' + m.content -}}
+    {{- '<|im_end|>\\n' -}}
     {%- elif m.role == 'assistant' -%}
     {%- set answer = namespace(text=m.content or '', lead=m.content or '') -%}
     {{- '<|im_start|>assistant\\n' -}}

@@ -12,13 +12,18 @@ public enum ReasoningEffort: String, Sendable, Hashable, CaseIterable, Codable {
 ///
 /// `render` is the view of inference; `segments` is the view of training. They hold the same text,
 /// but for two cases in which the published template throws reasoning away that is to be learned:
-/// DeepSeek R1 and V3.1 (everywhere) and Kimi K2 Thinking (in the last answer) keep the reasoning of
-/// answers after the last question in `segments`.
+/// in `segments` DeepSeek R1 and V3.1 keep that of the last answer, and Kimi K2 Thinking that of all
+/// answers after the last question.
 public struct ChatTemplate: Sendable {
   /// The name the template was looked up by.
   public let name: String
   /// Texts of the tokens that end an answer; generation stops at each of them.
   public var stopTokens: [String] { format.stopTokens }
+
+  /// The date that the model is told, `YYYY-MM-DD`; nil where the family has no place for one.
+  public var currentDate: String? {
+    if case .harmony = format.layout { harmonySettings.currentDate } else { nil }
+  }
 
   let format: ChatFormat
   let harmonySettings: HarmonySettings
@@ -64,9 +69,9 @@ public struct ChatTemplate: Sendable {
   /// Everything but the conversation that the rendered text depends on, for cache keys.
   public var fingerprint: String {
     switch format.layout {
-    case .turns: "\(name)/1"
+    case .turns: "\(name)/2"
     case .harmony:
-      "\(name)/1/\(harmonySettings.currentDate)/\(harmonySettings.reasoningEffort.rawValue)"
+      "\(name)/2/\(harmonySettings.currentDate)/\(harmonySettings.reasoningEffort.rawValue)"
     }
   }
 
@@ -93,10 +98,12 @@ public struct ChatTemplate: Sendable {
   /// Renders a finished conversation for training and marks what is learned.
   ///
   /// Learned are what the assistant writes itself (reasoning, content, calls) and the token that
-  /// ends its turn; not its header, not an empty thinking block, not the separator behind the
-  /// turn. `loss` of a message overrides this for its content and stop token. For gpt-oss only the
-  /// answer to the last question is learned by default, since earlier ones have lost their
-  /// reasoning and do not end with `<|return|>`. Neighbouring pieces alternate in `carriesLoss`.
+  /// ends its turn; not its header, not the separator behind the turn. An answer without reasoning
+  /// writes the empty thinking block itself where the published prompt leaves that to the model.
+  /// `loss` of a message overrides this for what it writes. For gpt-oss only what follows the last
+  /// question is learned by default, since earlier answers have lost their reasoning and do not end
+  /// with `<|return|>`; for DeepSeek an answer of the last round whose reasoning prompts never show
+  /// is not, unless it is the last. Neighbouring pieces alternate in `carriesLoss`.
   ///
   /// - Throws: `ChatTemplateError` that names the message at fault.
   public func segments(

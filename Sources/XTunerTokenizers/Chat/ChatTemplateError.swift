@@ -14,6 +14,8 @@ public struct ChatTemplateError: Error, Sendable, Hashable, CustomStringConverti
     case unsupportedReasoning
     /// Tools, calls or results that the template cannot express.
     case unsupportedTools
+    /// A file that holds a template and cannot be read.
+    case unreadableTemplate
     /// A tool result that answers no call.
     case unmatchedToolResult
   }

@@ -1,3 +1,5 @@
+internal import XTunerText
+
 /// A conversation whose order of messages has been checked.
 struct CheckedConversation: Sendable {
   let messages: [Message]
@@ -73,6 +75,7 @@ struct CheckedConversation: Sendable {
         "role \"\(message.role)\" is unknown to \(template.name), which has \(known)",
         messageIndex: index)
     }
+    if role == .developer, template.developerIsSystem { return .system }
     if role != .assistant, !message.toolCalls.isEmpty {
       throw ChatTemplateError(
         .unsupportedTools, "a \(role.rawValue) message has tool calls; only assistants call tools",
@@ -97,7 +100,7 @@ struct CheckedConversation: Sendable {
         messageIndex: index)
     }
     guard let id = message.toolCallID else { return openCalls.removeFirst() }
-    if let match = openCalls.firstIndex(where: { $0.id == id }) {
+    if let match = openCalls.firstIndex(where: { $0.id.isExactly(id) }) {
       return openCalls.remove(at: match)
     }
     if let unnamed = openCalls.firstIndex(where: { $0.call.id == nil }) {
@@ -128,14 +131,30 @@ extension ChatTemplate {
   var roles: [ChatRole] {
     switch format.layout {
     case .turns(let format):
-      format.tools == nil
-        ? [.system, .user, .assistant, .pretrain]
-        : [.system, .user, .assistant, .tool, .pretrain]
+      [.system] + (format.writesDeveloper ? [.developer] : []) + [.user, .assistant]
+        + (format.tools == nil ? [] : [.tool]) + [.pretrain]
     case .harmony(let format):
       format.supportsTools
         ? [.system, .developer, .user, .assistant, .tool, .pretrain]
         : [.system, .developer, .user, .assistant, .pretrain]
     }
+  }
+}
+
+extension ChatTemplate {
+  /// Whether a developer message is written as a system message.
+  fileprivate var developerIsSystem: Bool {
+    if case .turns(let format) = self.format.layout, case .asSystem = format.developer {
+      true
+    } else {
+      false
+    }
+  }
+}
+
+extension TurnFormat {
+  fileprivate var writesDeveloper: Bool {
+    if case .refused = developer { false } else { true }
   }
 }
 

@@ -188,19 +188,24 @@ struct HarmonyRenderer {
     return !messages[(index + 1)...].contains { $0.role == .assistant && $0.calls.isEmpty }
   }
 
-  /// The answer that keeps its reasoning and ends the conversation.
+  /// The answer that keeps its reasoning and ends with `<|return|>`, if it is one without calls: the
+  /// last message, as in the published text.
   private var finalAnswer: Int? {
     switch purpose {
-    case .training: messages.lastIndex { $0.role == .assistant && $0.calls.isEmpty }
+    case .training where format.returnsOnLoss:
+      messages.lastIndex { $0.role == .assistant && $0.calls.isEmpty }
     case .prompt(addsGenerationPrompt: true, _): nil
-    case .prompt: messages.count - 1
+    case .training, .prompt: messages.count - 1
     }
   }
 
-  /// The first message after the question that the last answer belongs to.
+  /// The first message of the round that is learned: what comes after the last question, or with
+  /// the format of XTuner V1 after the question of the last answer.
   private var learnedStart: Int {
-    let lastAnswer = messages.lastIndex { $0.role == .assistant } ?? 0
-    let question = messages[..<lastAnswer].lastIndex { $0.role == .user }
+    let end =
+      format.returnsOnLoss
+      ? messages.lastIndex { $0.role == .assistant } ?? 0 : messages.count
+    let question = messages[..<end].lastIndex { $0.role == .user }
     return question.map { $0 + 1 } ?? 0
   }
 }

@@ -1,3 +1,5 @@
+internal import XTunerText
+
 /// Writes tool declarations as the TypeScript-like listing that gpt-oss reads.
 enum HarmonyToolListing {
   // White space that the published template writes inside of nested types.
@@ -32,7 +34,7 @@ enum HarmonyToolListing {
       if let description = schema["description"]?.stringValue, !description.isEmpty {
         text += "// \(description)\n"
       }
-      let mark = required.contains(property.key) ? "" : "?"
+      let mark = required.containsExactly(property.key) ? "" : "?"
       text += "\(property.key)\(mark): \(type(of: schema))\(defaultComment(of: schema)),\n"
     }
     return "\(text)}) => any;"
@@ -113,7 +115,7 @@ enum HarmonyToolListing {
     }
     let required = requiredNames(of: schema)
     let members = properties.entries.map { entry in
-      let mark = required.contains(entry.key) ? "" : "?"
+      let mark = required.containsExactly(entry.key) ? "" : "?"
       return "\(entry.key)\(mark): \n\(objectIndent)\(type(of: entry.value))"
     }
     return "{\n\(members.joined(separator: ", "))}"

@@ -1,3 +1,5 @@
+internal import XTunerText
+
 /// Why a text is not the JSON that was asked for.
 public struct JSONError: Error, Sendable, Hashable, CustomStringConvertible {
   /// What is wrong, without the place.
@@ -88,7 +90,7 @@ struct JSONParser {
     try checkDepth(depth)
     position += 1
     var entries: [JSONObject.Entry] = []
-    var seenKeys: Set<String> = []
+    var seenKeys: Set<ExactText> = []
     skipSpace()
     if take(UInt8(ascii: "}")) { return .object(JSONObject()) }
     while true {
@@ -114,11 +116,11 @@ struct JSONParser {
 
   /// Compares with few keys one by one, and with many through a set.
   private func isNew(
-    _ key: String, in entries: [JSONObject.Entry], seenKeys: inout Set<String>
+    _ key: String, in entries: [JSONObject.Entry], seenKeys: inout Set<ExactText>
   ) -> Bool {
     let linearLimit = 8
-    if entries.count < linearLimit { return !entries.contains { $0.key == key } }
-    if seenKeys.isEmpty { seenKeys = Set(entries.map(\.key)) }
+    if entries.count < linearLimit { return !entries.contains { $0.key.isExactly(key) } }
+    if seenKeys.isEmpty { seenKeys = Set(entries.lazy.map { ExactText($0.key) }) }
     return seenKeys.insert(key).inserted
   }
 

@@ -1,3 +1,5 @@
+internal import XTunerText
+
 /// A JSON value that keeps what chat templates depend on: key order and exact integers.
 ///
 /// Foundation's decoders lose the order of keys, and with it the text that a tool declaration is
@@ -15,6 +17,34 @@ public enum JSONValue: Sendable, Hashable {
 }
 
 extension JSONValue {
+  /// Whether both are the same value; texts are compared by their bytes.
+  public static func == (left: JSONValue, right: JSONValue) -> Bool {
+    switch (left, right) {
+    case (.null, .null): true
+    case (.bool(let left), .bool(let right)): left == right
+    case (.integer(let left), .integer(let right)): left == right
+    case (.bigInteger(let left), .bigInteger(let right)): left.isExactly(right)
+    case (.double(let left), .double(let right)): left == right
+    case (.string(let left), .string(let right)): left.isExactly(right)
+    case (.array(let left), .array(let right)): left == right
+    case (.object(let left), .object(let right)): left == right
+    default: false
+    }
+  }
+
+  /// Feeds the value to a hasher, texts by their bytes.
+  public func hash(into hasher: inout Hasher) {
+    switch self {
+    case .null: hasher.combine(0)
+    case .bool(let value): hasher.combine(value)
+    case .integer(let value): hasher.combine(value)
+    case .bigInteger(let text), .string(let text): hasher.combine(ExactText(text))
+    case .double(let value): hasher.combine(value)
+    case .array(let values): hasher.combine(values)
+    case .object(let object): hasher.combine(object)
+    }
+  }
+
   /// The string, or nil when this value is not a string.
   public var stringValue: String? {
     if case .string(let value) = self { value } else { nil }
@@ -74,6 +104,17 @@ public struct JSONObject: Sendable, Hashable {
       self.key = key
       self.value = value
     }
+
+    /// Whether keys are the same bytes and values the same.
+    public static func == (left: Entry, right: Entry) -> Bool {
+      left.key.isExactly(right.key) && left.value == right.value
+    }
+
+    /// Feeds key and value to a hasher.
+    public func hash(into hasher: inout Hasher) {
+      hasher.combine(ExactText(key))
+      hasher.combine(value)
+    }
   }
 
   /// The members in order; no key comes twice.
@@ -102,9 +143,9 @@ public struct JSONObject: Sendable, Hashable {
 
   /// The value of a key, found by a linear search; setting nil removes the key.
   public subscript(key: String) -> JSONValue? {
-    get { entries.first { $0.key == key }?.value }
+    get { entries.first { $0.key.isExactly(key) }?.value }
     set {
-      let index = entries.firstIndex { $0.key == key }
+      let index = entries.firstIndex { $0.key.isExactly(key) }
       switch (index, newValue) {
       case (let index?, let value?): entries[index].value = value
       case (nil, let value?): entries.append(Entry(key: key, value: value))

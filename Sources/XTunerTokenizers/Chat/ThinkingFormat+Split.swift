@@ -23,8 +23,8 @@ extension ThinkingFormat {
       let startsWithReasoning = content.utf8.starts(with: startMark.utf8)
       let extracts = isTraining && mayExtract && startsWithReasoning
       return extracts ? extracted(first: first, last: first) : asWritten
-    case .removedThroughFirst, .removedThroughLast:
-      guard isPlainAnswer else { return asWritten }
+    case .removedThroughFirst, .removedThroughLast, .removedEverywhere:
+      if case .removedEverywhere = embedded {} else if !isPlainAnswer { return asWritten }
       let end = if case .removedThroughFirst = embedded { first } else { last }
       let extracts = isTraining && mayExtract
       return extracts ? extracted(first: first, last: end) : (message.reasoning, end.after)

@@ -1,3 +1,5 @@
+internal import XTunerText
+
 /// A JSON value together with the file and key it came from, so that errors can name both.
 struct ConfigurationNode {
   let value: TokenizerJSON
@@ -18,7 +20,7 @@ struct ConfigurationNode {
   /// The member named `name`, or nil if it is absent or null.
   func member(_ name: String) throws(TokenizerError) -> ConfigurationNode? {
     let members = try object()
-    guard let found = members.last(where: { $0.key == name }) else { return nil }
+    guard let found = members.last(where: { $0.key.isExactly(name) }) else { return nil }
     if case .null = found.value { return nil }
     return ConfigurationNode(found.value, file: file, key: path(name))
   }
@@ -78,7 +80,7 @@ struct ConfigurationNode {
 
   /// Refuses keys that are not in `known`, because they would be ignored.
   func allowOnly(_ known: [String]) throws(TokenizerError) {
-    for (name, _) in try object() where !known.contains(name) {
+    for (name, _) in try object() where !known.containsExactly(name) {
       throw TokenizerError(
         .unsupported, file: file, key: path(name),
         "is not known here; known keys are \(known.joined(separator: ", "))")

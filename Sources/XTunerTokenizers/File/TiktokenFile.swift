@@ -36,13 +36,18 @@ enum TiktokenFile {
   }
 
   /// Every pair of tokens that together are a token merges, at the rank of that token.
+  ///
+  /// Only cuts that leave two lengths of tokens are tried, so that one huge token costs little.
   static func merges(of vocabulary: Vocabulary) -> MergeTable {
     var found: [(left: Int32, right: Int32, id: Int32)] = []
     found.reserveCapacity(vocabulary.count * 3)
+    let lengths = Set(vocabulary.ids.indices.map { vocabulary.table.bytes(at: $0).count })
+    let ordered = lengths.sorted()
     for (index, id) in vocabulary.ids.enumerated() {
       vocabulary.table.bytes(at: index).withUnsafeBufferPointer { token in
-        guard token.count > 1 else { return }
-        for cut in 1..<token.count {
+        for cut in ordered {
+          guard cut < token.count else { return }
+          guard lengths.contains(token.count - cut) else { continue }
           guard let left = vocabulary.id(of: UnsafeBufferPointer(rebasing: token[..<cut])),
             let right = vocabulary.id(of: UnsafeBufferPointer(rebasing: token[cut...]))
           else { continue }

@@ -1,4 +1,5 @@
 internal import Foundation
+internal import XTunerSystem
 
 /// The files that define a tokenizer, as bytes.
 struct TokenizerFiles: Sendable {
@@ -9,13 +10,25 @@ struct TokenizerFiles: Sendable {
   /// Name to save the defining file under.
   var name: String
   var bytes: [UInt8]
-  /// Bytes of `tokenizer_config.json` beside it, if there is one.
-  var configuration: [UInt8]?
+  /// Bytes of the files beside it that say more about its tokens, by name.
+  private(set) var companions: [(name: String, bytes: [UInt8])] = []
 
   static let configurationName = "tokenizer_config.json"
+  static let mapName = "special_tokens_map.json"
+  static let addedName = "added_tokens.json"
   private static let candidates = ["tokenizer.json", "tiktoken.model", "qwen.tiktoken"]
 
-  var configurationPath: String { folder.map { "\($0)/\(Self.configurationName)" } ?? "" }
+  /// Bytes of `tokenizer_config.json` beside it, if there is one.
+  var configuration: [UInt8]? {
+    companions.first { $0.name == Self.configurationName }?.bytes
+  }
+
+  /// What a file beside it says, or nil where there is none.
+  func node(_ name: String) throws(TokenizerError) -> ConfigurationNode? {
+    guard let file = companions.first(where: { $0.name == name }) else { return nil }
+    let path = folder.map { "\($0)/\(name)" } ?? name
+    return ConfigurationNode(try TokenizerJSON.parse(file.bytes, file: path), file: path)
+  }
 
   /// Reads a folder or a file.
   init(path: String) throws(TokenizerError) {
@@ -43,9 +56,9 @@ struct TokenizerFiles: Sendable {
     self.folder = folder
     name = url.lastPathComponent
     bytes = try Self.read(file)
-    let configuration = "\(folder)/\(Self.configurationName)"
-    if name != Self.configurationName, FileManager.default.fileExists(atPath: configuration) {
-      self.configuration = try Self.read(configuration)
+    for companion in [Self.configurationName, Self.mapName, Self.addedName]
+    where name != companion && FileManager.default.fileExists(atPath: "\(folder)/\(companion)") {
+      companions.append((companion, try Self.read("\(folder)/\(companion)")))
     }
   }
 
@@ -54,7 +67,7 @@ struct TokenizerFiles: Sendable {
     self.path = path
     self.name = name
     self.bytes = bytes
-    self.configuration = configuration
+    companions = configuration.map { [(Self.configurationName, $0)] } ?? []
   }
 
   /// Whether the defining file is a list of ranks rather than JSON.
@@ -64,28 +77,31 @@ struct TokenizerFiles: Sendable {
     do {
       return Array(try Data(contentsOf: URL(fileURLWithPath: path)))
     } catch {
-      throw TokenizerError(.unreadable, file: path, "cannot be read: \(error)")
+      throw TokenizerError(.unreadable, file: path, "cannot be read: \(SystemReason.text(error))")
     }
   }
 
   /// Writes `bytes` to `path` through a temporary file, so that no half file is ever seen.
   static func write(_ bytes: [UInt8], to path: String) throws(TokenizerError) {
     do {
-      let url = URL(fileURLWithPath: path)
+      // A link is followed: what it points to is replaced.
+      let url = URL(fileURLWithPath: path).resolvingSymlinksInPath()
       try FileManager.default.createDirectory(
         at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
       try Data(bytes).write(to: url, options: .atomic)
     } catch {
-      throw TokenizerError(.unreadable, file: path, "cannot be written: \(error)")
+      throw TokenizerError(
+        .unreadable, file: path, "cannot be written: \(SystemReason.text(error))")
     }
+  }
+
+  /// The files of a folder with this tokenizer, by name.
+  var saved: [(name: String, bytes: [UInt8])] {
+    [(name: isTiktoken ? name : "tokenizer.json", bytes: bytes)] + companions
   }
 
   /// Writes the files into `folder`, which is made if needed.
   func save(to folder: String) throws(TokenizerError) {
-    let isJSON = !isTiktoken
-    try Self.write(bytes, to: "\(folder)/\(isJSON ? "tokenizer.json" : name)")
-    if let configuration {
-      try Self.write(configuration, to: "\(folder)/\(Self.configurationName)")
-    }
+    for file in saved { try Self.write(file.bytes, to: "\(folder)/\(file.name)") }
   }
 }

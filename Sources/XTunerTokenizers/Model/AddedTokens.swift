@@ -20,9 +20,7 @@ struct AddedToken: Sendable, Equatable {
 
   /// Reads an element of `added_tokens`, or a value of `added_tokens_decoder` whose key is `id`.
   init(_ node: ConfigurationNode, id: Int? = nil) throws(TokenizerError) {
-    try node.allowOnly([
-      "id", "content", "special", "normalized", "single_word", "lstrip", "rstrip", "__type",
-    ])
+    try node.allowOnly(keysOf: "added token")
     let number: Int
     if let id { number = id } else { number = try node.required("id").count() }
     self.id = Int32(number)
@@ -32,6 +30,12 @@ struct AddedToken: Sendable, Equatable {
     isSingleWord = try node.bool("single_word", default: false)
     stripsLeft = try node.bool("lstrip", default: false)
     stripsRight = try node.bool("rstrip", default: false)
+  }
+
+  /// Id, content and flags as a text, for hashes.
+  var fingerprint: String {
+    "\(id) \(content.utf8.count) \(content) \(isSpecial) \(isNormalized) \(isSingleWord) \(stripsLeft) "
+      + "\(stripsRight)\n"
   }
 }
 

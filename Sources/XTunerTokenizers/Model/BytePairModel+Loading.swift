@@ -9,10 +9,7 @@ extension BytePairModel {
         .unsupported, file: node.file, key: "model.type",
         "is \(type); only BPE is implemented")
     }
-    try node.allowOnly([
-      "type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
-      "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges",
-    ])
+    try node.allowOnly(keysOf: "model BPE")
     try refuseAffixesAndDropout(node)
     var options = Options()
     options.isByteLevel = isByteLevel

@@ -15,7 +15,7 @@ struct PostProcessor: Sendable, Equatable {
   mutating func putAfter(_ id: Int32) { after.append(id) }
 
   private mutating func add(_ node: ConfigurationNode) throws(TokenizerError) {
-    let type = try node.required("type").string()
+    let type = try node.type(of: "post_processor")
     switch type {
     case "ByteLevel": return  // Changes offsets only.
     case "Sequence":

@@ -16,7 +16,7 @@ indirect enum TokenDecoder: Sendable {
 
   /// Reads the `decoder` key.
   static func read(_ node: ConfigurationNode) throws(TokenizerError) -> TokenDecoder {
-    let type = try node.required("type").string()
+    let type = try node.type(of: "decoder")
     switch type {
     case "ByteLevel": return .byteLevel
     case "ByteFallback": return .byteFallback
@@ -58,14 +58,20 @@ indirect enum TokenDecoder: Sendable {
   }
 
   /// The text of `tokens`, each given as UTF-8.
-  func decode(_ tokens: [[UInt8]]) -> String {
+  ///
+  /// Throws where a pattern of the decoder takes too long, or where the text grows without bound.
+  func decode(_ tokens: [[UInt8]]) throws(TokenizerError) -> String {
     if case .joinedWithSpaces = self {
       return UTF8Text.string(Array(tokens.joined(separator: [0x20])))
     }
-    return UTF8Text.string(Array(apply(tokens).joined()))
+    let limit = Normalizer.outputLimit(byteCount: tokens.reduce(0) { $0 + $1.count })
+    let matcher = PatternMatcher()
+    let result = apply(tokens, limit: limit, matcher: matcher)
+    if let failure = matcher.takeFailure() { throw failure }
+    return UTF8Text.string(Array(result.joined()))
   }
 
-  private func apply(_ tokens: [[UInt8]]) -> [[UInt8]] {
+  private func apply(_ tokens: [[UInt8]], limit: Int, matcher: PatternMatcher) -> [[UInt8]] {
     switch self {
     case .byteLevel:
       let bytes = tokens.flatMap { Self.bytes(of: $0[...], isRaw: false) }
@@ -75,14 +81,25 @@ indirect enum TokenDecoder: Sendable {
     case .strip(let content, let start, let stop):
       return tokens.map { Self.strip($0, content, start: start, stop: stop) }
     case .replace(let pattern, let content):
-      let matcher = PatternMatcher()
       return tokens.map { token in
         token.withUnsafeBufferPointer { bytes in
           Normalizer.replace(pattern, with: String(decoding: content, as: UTF8.self))
             .apply(bytes, matcher: matcher) ?? token
         }
       }
-    case .sequence(let parts): return parts.reduce(tokens) { $1.apply($0) }
+    case .sequence(let parts):
+      var result = tokens
+      for part in parts {
+        result = part.apply(result, limit: limit, matcher: matcher)
+        guard result.reduce(0, { $0 + $1.count }) <= limit else {
+          matcher.fail(
+            TokenizerError(
+              .unsupported, key: "decoder", "makes more than \(limit) bytes of the tokens of a text"
+            ))
+          return []
+        }
+      }
+      return result
     case .rawBytes, .joinedWithSpaces: return tokens
     }
   }
@@ -125,9 +142,14 @@ indirect enum TokenDecoder: Sendable {
   ) -> [UInt8] {
     guard !content.isEmpty else { return token }
     var rest = token[...]
-    for _ in 0..<start where rest.starts(with: content) { rest = rest.dropFirst(content.count) }
-    for _ in 0..<stop where rest.suffix(content.count).elementsEqual(content) {
+    var (start, stop) = (start, stop)
+    while start > 0, rest.starts(with: content) {
+      rest = rest.dropFirst(content.count)
+      start -= 1
+    }
+    while stop > 0, rest.suffix(content.count).elementsEqual(content) {
       rest = rest.dropLast(content.count)
+      stop -= 1
     }
     return Array(rest)
   }

@@ -17,8 +17,10 @@ struct CharacterClassReader {
     _ = translator.consume("[")
     var reader = CharacterClassReader()
     reader.isNegated = translator.consume("^")
-    try reader.readBody(&translator)
-    return reader
+    return try translator.nested { translator throws(TokenizerError) in
+      try reader.readBody(&translator)
+      return reader
+    }
   }
 
   /// One character of the class as a PCRE2 pattern.
@@ -62,8 +64,11 @@ struct CharacterClassReader {
   private mutating func readIntersection(
     _ translator: inout PatternTranslator
   ) throws(TokenizerError) {
-    var right = CharacterClassReader()
-    try right.readBody(&translator)
+    let right = try translator.nested { translator throws(TokenizerError) in
+      var right = CharacterClassReader()
+      try right.readBody(&translator)
+      return right
+    }
     restrictions.append(right.pattern)
   }
 

@@ -9,6 +9,8 @@ final class CompiledPattern: @unchecked Sendable {
   fileprivate let isMachineCode: Bool
   /// The pattern as the file has it.
   let source: String
+  private let file: String
+  private let key: String
 
   /// Compiles `source` after translation.
   convenience init(_ source: String, file: String, key: String) throws(TokenizerError) {
@@ -30,22 +32,57 @@ final class CompiledPattern: @unchecked Sendable {
     guard let code = pcre2_compile_8(utf8, utf8.count, options, &errorCode, &offset, context) else {
       throw TokenizerError(
         .unsupported, file: file, key: key,
-        "the pattern \(source) was refused by PCRE2 (error \(errorCode) at \(offset) of "
-          + "\(translated)); PCRE2 10.40 or newer is needed")
+        "the pattern \(Self.shortened(source)) was refused by PCRE2 (error \(errorCode) at "
+          + "\(offset) of \(Self.shortened(translated))); PCRE2 10.40 or newer is needed")
     }
     self.code = code
     self.source = source
+    self.file = file
+    self.key = key
     isMachineCode = pcre2_jit_compile_8(code, UInt32(PCRE2_JIT_COMPLETE)) == 0
   }
 
   deinit { pcre2_code_free_8(code) }
+
+  /// At most 120 characters of a pattern, for messages.
+  static func shortened(_ pattern: String) -> String {
+    pattern.unicodeScalars.count <= 120
+      ? pattern : "\(String(pattern.unicodeScalars.prefix(117)))..."
+  }
+
+  /// The error of a text on which PCRE2 gave up.
+  fileprivate func failure(_ outcome: Int32, count: Int) -> TokenizerError {
+    let reason =
+      switch outcome {
+      case PCRE2_ERROR_MATCHLIMIT: "takes too many steps"
+      case PCRE2_ERROR_HEAPLIMIT: "takes too much memory"
+      default: "fails (PCRE2 error \(outcome))"
+      }
+    return TokenizerError(
+      .unsupported, file: file, key: key,
+      "the pattern \(Self.shortened(source)) \(reason) on a text of \(count) bytes; patterns must not "
+        + "backtrack without end, as (a+)+$ does")
+  }
 }
 
 /// Match state of one thread at a time.
+///
+/// Patterns may come from anywhere, so steps and memory are bounded. What goes wrong is kept instead
+/// of thrown, since matching is the inner loop of encoding: who encodes asks for `takeFailure`.
 final class PatternMatcher {
+  /// Steps that PCRE2 may take from one place of a text: its own default, a tenth of a second.
+  private static let stepLimit = 10_000_000
+  /// Long texts may take so many steps for each byte more; groups that repeat take one or two.
+  private static let stepsPerByte = 64
+  /// Memory of a match that PCRE2's machine code has no room for, in KiB.
+  private static let heapLimitKiB: UInt32 = 512 << 10
+
   private let data: OpaquePointer
   private let context: OpaquePointer
   private let stack: OpaquePointer?
+  private var limit = UInt32(PatternMatcher.stepLimit)
+  /// What went wrong first since the last `takeFailure`.
+  private var failure: TokenizerError?
   private let offsets: UnsafeMutablePointer<Int>
 
   init() {
@@ -59,9 +96,10 @@ final class PatternMatcher {
     // 64 MiB of address space; pages are touched only as backtracking needs them.
     stack = pcre2_jit_stack_create_8(32 << 10, 64 << 20, nil)
     pcre2_jit_stack_assign_8(context, nil, UnsafeMutableRawPointer(stack))
-    pcre2_set_match_limit_8(context, .max)
+    pcre2_set_match_limit_8(context, limit)
+    // The heap limit bounds the depth too.
     pcre2_set_depth_limit_8(context, .max)
-    pcre2_set_heap_limit_8(context, .max)
+    pcre2_set_heap_limit_8(context, Self.heapLimitKiB)
   }
 
   deinit {
@@ -70,11 +108,33 @@ final class PatternMatcher {
     if let stack { pcre2_jit_stack_free_8(stack) }
   }
 
+  /// Keeps an error for who encodes.
+  func fail(_ error: TokenizerError) { failure = failure ?? error }
+
+  /// What went wrong since the last call, or nil.
+  func takeFailure() -> TokenizerError? {
+    defer { failure = nil }
+    return failure
+  }
+
+  private func setLimit(byteCount: Int) {
+    let wanted = UInt32(
+      clamping: max(Self.stepLimit, byteCount.multipliedReportingOverflow(by: Self.stepsPerByte).0))
+    guard wanted != limit else { return }
+    limit = wanted
+    pcre2_set_match_limit_8(context, wanted)
+  }
+
   /// The first match at or after `start`, as byte offsets into the well-formed UTF-8 `subject`.
+  ///
+  /// Nil also where the pattern takes too long, which `takeFailure` tells.
   @inline(__always)
   func firstMatch(
     of pattern: CompiledPattern, in subject: UnsafePointer<UInt8>, count: Int, from start: Int
   ) -> (start: Int, end: Int)? {
+    if count > Self.stepLimit / Self.stepsPerByte || limit != UInt32(Self.stepLimit) {
+      setLimit(byteCount: count)
+    }
     var outcome: Int32 = PCRE2_ERROR_JIT_STACKLIMIT
     if pattern.isMachineCode {
       outcome = pcre2_jit_match_8(pattern.code, subject, count, start, 0, data, context)
@@ -83,8 +143,10 @@ final class PatternMatcher {
       let options = UInt32(PCRE2_NO_UTF_CHECK) | UInt32(PCRE2_NO_JIT)
       outcome = pcre2_match_8(pattern.code, subject, count, start, options, data, context)
     }
-    if outcome == PCRE2_ERROR_NOMATCH { return nil }
-    precondition(outcome >= 0, "PCRE2 failed with \(outcome) on \(pattern.source)")
+    guard outcome >= 0 else {
+      if outcome != PCRE2_ERROR_NOMATCH { fail(pattern.failure(outcome, count: count)) }
+      return nil
+    }
     return (offsets[0], offsets[1])
   }
 }

@@ -6,7 +6,9 @@ extension PatternTranslator {
     + "\\x{205F}\\x{3000}"
   private static let digit = "\\p{Nd}" + RecentCharacters.content(category: "Nd")
   private static let word =
-    "\\p{Alphabetic}\\p{M}\\p{Pc}" + digit + RecentCharacters.content(category: "L")
+    // Oniguruma counts superscript 1 to 3 and the three fractions of Latin-1 among word characters.
+    "\\p{Alphabetic}\\p{M}\\p{Pc}\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}" + digit
+    + RecentCharacters.content(category: "L")
     + RecentCharacters.content(category: "M")
 
   /// An escape as class content, and whether that content has to be negated.
@@ -31,6 +33,7 @@ extension PatternTranslator {
     }
     func set(_ content: String, _ isNegated: Bool) throws(TokenizerError) -> Escape {
       guard !isCaseless else { throw failure("a character set inside (?i:") }
+      try expand(content)
       return Escape(content: content, isNegated: isNegated, isSet: true)
     }
     switch scalar {
@@ -57,6 +60,7 @@ extension PatternTranslator {
     case "Z": return Escape(content: "\\Z", isNegated: false)
     case "b":
       let word = "[\(Self.word)]"
+      for _ in 0..<4 { try expand(word) }
       return Escape(
         content: "(?:(?<=\(word))(?!\(word))|(?<!\(word))(?=\(word)))", isNegated: false)
     default:
@@ -82,14 +86,16 @@ extension PatternTranslator {
       }
       guard text.count == digits else { throw failure("an incomplete hexadecimal escape") }
     }
-    guard let value = UInt32(text, radix: 16), let scalar = Unicode.Scalar(value) else {
+    guard text.utf8.count <= 8, let value = UInt32(text, radix: 16),
+      let scalar = Unicode.Scalar(value)
+    else {
       throw failure("an escape that is not a character")
     }
     return scalar
   }
 
-  private static let categories: [String: String] = {
-    var names: [String: String] = [
+  private static let categories: [String: String] = {  // own names
+    var names: [String: String] = [  // own names
       "Letter": "L", "Uppercase_Letter": "Lu", "Lowercase_Letter": "Ll", "Mark": "M",
       "Number": "N", "Punctuation": "P", "Symbol": "S", "Separator": "Z", "Other": "C",
     ]
@@ -103,7 +109,7 @@ extension PatternTranslator {
     return names
   }()
 
-  private static let scripts: Set<String> = [
+  private static let scripts: Set<String> = [  // own names
     "Han", "Hiragana", "Katakana", "Hangul", "Latin", "Greek", "Cyrillic", "Arabic", "Hebrew",
     "Thai", "Devanagari", "Bengali", "Tamil", "Telugu", "Armenian", "Georgian", "Khmer", "Lao",
     "Myanmar", "Tibetan", "Bopomofo", "Ethiopic", "Mongolian", "Common", "Inherited",

@@ -4,12 +4,23 @@
 /// The differences that matter: `\s` is Unicode White_Space (PCRE2 adds U+180E), scripts mean the
 /// Script property (PCRE2 means Script_Extensions), classes nest and intersect (`&&`), `{,n}` is a
 /// quantifier, `{n,m}+` is not possessive, `^` and `$` are about lines. What is not known is refused.
+///
+/// Patterns come with models from anywhere: nesting and size are bounded, translation is linear.
 struct PatternTranslator {
+  /// Nested groups and classes; PCRE2 itself takes 250 groups.
+  private static let depthLimit = 200
+  /// Characters of a pattern; published ones have some hundreds.
+  private static let sizeLimit = 1 << 16
+  /// Bytes that escapes may become, such as 2 kB for a word character; PCRE2 takes 64 kB of code.
+  private static let expansionLimit = 1 << 20
+
   let scalars: [Unicode.Scalar]
   private let file: String
   private let key: String
   var index = 0
   private(set) var isCaseless = false
+  private var depth = 0
+  private var expandedByteCount = 0
 
   /// The PCRE2 form of `pattern`; `file` and `key` say where it came from, for errors.
   static func translate(
@@ -17,6 +28,10 @@ struct PatternTranslator {
   ) throws(TokenizerError) -> String {
     var translator = PatternTranslator(
       scalars: Array(pattern.unicodeScalars), file: file, key: key)
+    guard translator.scalars.count <= Self.sizeLimit else {
+      throw translator.failure(
+        "\(translator.scalars.count) characters, more than \(Self.sizeLimit),")
+    }
     let result = try translator.alternatives()
     guard translator.index == translator.scalars.count else {
       throw translator.failure("unmatched )")
@@ -40,7 +55,27 @@ struct PatternTranslator {
     text.append(contentsOf: scalars)
     return TokenizerError(
       .unsupported, file: file, key: key,
-      "\(message) at character \(index) of the pattern \(String(text))")
+      "\(message) at character \(index) of the pattern \(CompiledPattern.shortened(String(text)))")
+  }
+
+  /// Reads what is one level deeper: a group or a class.
+  mutating func nested<Result>(
+    _ read: (inout PatternTranslator) throws(TokenizerError) -> Result
+  ) throws(TokenizerError) -> Result {
+    guard depth < Self.depthLimit else {
+      throw failure("groups and classes nested more than \(Self.depthLimit) deep")
+    }
+    depth += 1
+    defer { depth -= 1 }
+    return try read(&self)
+  }
+
+  /// Counts what an escape becomes.
+  mutating func expand(_ content: String) throws(TokenizerError) {
+    expandedByteCount += content.utf8.count
+    guard expandedByteCount <= Self.expansionLimit else {
+      throw failure("more than \(Self.expansionLimit) bytes of character sets")
+    }
   }
 
   var current: Unicode.Scalar? { index < scalars.count ? scalars[index] : nil }
@@ -105,16 +140,27 @@ struct PatternTranslator {
 
   /// Reads `{n}`, `{n,}`, `{,m}` or `{n,m}`; anything else leaves the brace as a literal.
   private mutating func interval() -> String? {
-    guard let close = scalars[index...].firstIndex(of: "}") else { return nil }
-    var body = String.UnicodeScalarView()
-    body.append(contentsOf: scalars[(index + 1)..<close])
-    let parts = String(body).split(separator: ",", omittingEmptySubsequences: false)
-    guard parts.count <= 2, String(body) != ",", !body.isEmpty,
-      parts.allSatisfy({ $0.isEmpty || ($0.utf8.allSatisfy { (0x30...0x39).contains($0) }) })
-    else { return nil }
-    index = close + 1
-    if parts[0].isEmpty { return "{0,\(parts[1])}" }
-    return "{\(String(body))}"
+    var end = index + 1
+    func digits() -> String {
+      var text = ""
+      while end < scalars.count, ("0"..."9").contains(scalars[end]) {
+        text.unicodeScalars.append(scalars[end])
+        end += 1
+      }
+      return text
+    }
+    let lower = digits()
+    var upper: String?
+    if end < scalars.count, scalars[end] == "," {
+      end += 1
+      upper = digits()
+    }
+    guard end < scalars.count, scalars[end] == "}", !lower.isEmpty || upper?.isEmpty == false else {
+      return nil
+    }
+    index = end + 1
+    guard let upper else { return "{\(lower)}" }
+    return "{\(lower.isEmpty ? "0" : lower),\(upper)}"
   }
 
   private mutating func atom() throws(TokenizerError) -> String {
@@ -157,7 +203,7 @@ struct PatternTranslator {
   }
 
   private mutating func close(_ opening: String) throws(TokenizerError) -> String {
-    let body = try alternatives()
+    let body = try nested { translator throws(TokenizerError) in try translator.alternatives() }
     guard consume(")") else { throw failure("an unclosed group") }
     return opening + body + ")"
   }

@@ -42,8 +42,7 @@ enum ComposedText {
         end += length
       }
       let segment = UnsafeBufferPointer(rebasing: bytes[start..<end])
-      let text = String(decoding: segment, as: UTF8.self)
-      let composed = utf8(text._nfc)
+      let composed = utf8(expanded(String(decoding: segment, as: UTF8.self))._nfc)
       if !composed.elementsEqual(segment) {
         hasChanged = true
         result.append(contentsOf: bytes[copied..<start])
@@ -60,14 +59,42 @@ enum ComposedText {
 
   /// The canonical decomposition (NFD) of `text`.
   static func decomposed(_ text: String) -> [UInt8] {
-    mapKnown(text) { utf8($0._nfd) }
+    mapKnown(text) { utf8(expanded($0)._nfd) }
   }
 
   /// The compatibility decomposition (NFKD) of `text`, then composed (NFKC) if asked for.
   static func compatibility(_ text: String, isComposed: Bool) -> [UInt8] {
     mapKnown(text) { part in
-      let decomposed = part.decomposedStringWithCompatibilityMapping
+      let decomposed = expanded(part).decomposedStringWithCompatibilityMapping
       return isComposed ? utf8(decomposed._nfc) : utf8(decomposed._nfd)
+    }
+  }
+
+  /// `text` with three Tibetan vowels taken apart: they are no marks themselves but decompose to
+  /// marks, and the standard library does not move those among the marks around them.
+  ///
+  /// Nothing composes to them, so no form has them.
+  private static func expanded(_ text: String) -> String {
+    guard text.utf8.contains(0xE0), text.unicodeScalars.contains(where: { parts(of: $0) != nil })
+    else { return text }
+    var result = String.UnicodeScalarView()
+    for scalar in text.unicodeScalars {
+      if let (first, second) = parts(of: scalar) {
+        result.append(first)
+        result.append(second)
+      } else {
+        result.append(scalar)
+      }
+    }
+    return String(result)
+  }
+
+  private static func parts(of scalar: Unicode.Scalar) -> (Unicode.Scalar, Unicode.Scalar)? {
+    switch scalar {
+    case "\u{F73}": ("\u{F71}", "\u{F72}")
+    case "\u{F75}": ("\u{F71}", "\u{F74}")
+    case "\u{F81}": ("\u{F71}", "\u{F80}")
+    default: nil
     }
   }
 

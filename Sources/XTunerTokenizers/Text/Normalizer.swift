@@ -12,7 +12,7 @@ indirect enum Normalizer: Sendable {
 
   /// Reads the `normalizer` key; nil when there is nothing to do.
   static func read(_ node: ConfigurationNode) throws(TokenizerError) -> Normalizer? {
-    let type = try node.required("type").string()
+    let type = try node.type(of: "normalizer")
     switch type {
     case "NFC": return .composed
     case "NFD": return .decomposed
@@ -41,25 +41,48 @@ indirect enum Normalizer: Sendable {
     }
   }
 
+  /// Bytes that a text may become: replacements one after the other can double it each time.
+  ///
+  /// Compatibility forms make at most 11 bytes of one, and 3 of a space.
+  static func outputLimit(byteCount: Int) -> Int {
+    let (product, hasOverflow) = byteCount.multipliedReportingOverflow(by: 32)
+    return hasOverflow ? .max : product + 4096
+  }
+
   /// The rewritten text, or nil when nothing changes.
+  ///
+  /// Where it grows beyond `outputLimit`, the matcher keeps the error, and the text is worthless.
   func apply(
     _ bytes: UnsafeBufferPointer<UInt8>, matcher: PatternMatcher
+  ) -> [UInt8]? {
+    apply(bytes, limit: Self.outputLimit(byteCount: bytes.count), matcher: matcher)
+  }
+
+  private func apply(
+    _ bytes: UnsafeBufferPointer<UInt8>, limit: Int, matcher: PatternMatcher
   ) -> [UInt8]? {
     switch self {
     case .composed: return ComposedText.composed(bytes)
     case .sequence(let parts):
       var result: [UInt8]?
       for part in parts {
-        let next = result?.withUnsafeBufferPointer { part.apply($0, matcher: matcher) }
+        let next = result?.withUnsafeBufferPointer {
+          part.apply($0, limit: limit, matcher: matcher)
+        }
         if let next {
           result = next
         } else if result == nil {
-          result = part.apply(bytes, matcher: matcher)
+          result = part.apply(bytes, limit: limit, matcher: matcher)
+        }
+        guard result?.count ?? 0 <= limit else {
+          matcher.fail(Self.growth(limit))
+          return []
         }
       }
       return result
     case .replace(let pattern, let content):
-      return Self.replace(pattern, with: Array(content.utf8), in: bytes, matcher: matcher)
+      return Self.replace(
+        pattern, with: Array(content.utf8), in: bytes, limit: limit, matcher: matcher)
     case .prepend(let prefix):
       return bytes.isEmpty ? nil : Array(prefix.utf8) + Array(bytes)
     case .decomposed, .compatibilityComposed, .compatibilityDecomposed, .lowercase, .strip:
@@ -84,9 +107,15 @@ indirect enum Normalizer: Sendable {
     }
   }
 
+  private static func growth(_ limit: Int) -> TokenizerError {
+    TokenizerError(
+      .unsupported, key: "normalizer",
+      "makes more than \(limit) bytes of a text; replacements must not multiply it again and again")
+  }
+
   private static func replace(
     _ pattern: CompiledPattern, with content: [UInt8], in bytes: UnsafeBufferPointer<UInt8>,
-    matcher: PatternMatcher
+    limit: Int, matcher: PatternMatcher
   ) -> [UInt8]? {
     guard let base = bytes.baseAddress else { return nil }
     var result: [UInt8] = []
@@ -100,6 +129,10 @@ indirect enum Normalizer: Sendable {
       result.append(contentsOf: content)
       copied = match.end
       position = match.end
+      guard result.count <= limit else {
+        matcher.fail(growth(limit))
+        return []
+      }
     }
     guard copied > 0 else { return nil }
     result.append(contentsOf: bytes[copied...])
@@ -110,6 +143,7 @@ indirect enum Normalizer: Sendable {
 /// The `pattern` key of `Split` and `Replace`: `{"String": …}` or `{"Regex": …}`.
 enum PatternSource {
   static func read(_ node: ConfigurationNode) throws(TokenizerError) -> CompiledPattern {
+    try node.allowOnly(keysOf: "pattern")
     if let regex = try node.member("Regex") {
       return try CompiledPattern(regex.string(), file: node.file, key: regex.key)
     }

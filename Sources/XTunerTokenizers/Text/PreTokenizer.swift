@@ -38,7 +38,7 @@ struct PreTokenizer: Sendable {
   init(_ node: ConfigurationNode) throws(TokenizerError) { try add(node) }
 
   private mutating func add(_ node: ConfigurationNode) throws(TokenizerError) {
-    let type = try node.required("type").string()
+    let type = try node.type(of: "pre_tokenizer")
     guard !isByteLevel else {
       throw node.error(
         .unsupported, "\(type) comes after ByteLevel; ByteLevel must be the last pre-tokenizer")

@@ -1,3 +1,5 @@
+internal import XTunerText
+
 /// Learns a byte-level byte-pair vocabulary from text.
 ///
 /// The result depends on the texts only, not on their order or on the machine. Merges are chosen as
@@ -33,7 +35,8 @@ public struct BytePairTrainer {
     patterns: [String] = [TokenizerFamily.qwenPattern], endToken: String? = nil,
     padToken: String? = nil
   ) throws(TokenizerError) {
-    guard Set(specialTokens).count == specialTokens.count, !specialTokens.contains("") else {
+    guard Set<ExactText>(specialTokens).count == specialTokens.count, !specialTokens.contains("")
+    else {
       throw TokenizerError(
         .invalidArgument, key: "specialTokens", "must be different and not empty: \(specialTokens)")
     }
@@ -41,7 +44,8 @@ public struct BytePairTrainer {
       throw TokenizerError(
         .invalidArgument, key: "specialTokens", "\"\(token)\" is a token of one byte already")
     }
-    for token in [endToken, padToken].compactMap({ $0 }) where !specialTokens.contains(token) {
+    for token in [endToken, padToken].compactMap({ $0 }) where !specialTokens.containsExactly(token)
+    {
       throw TokenizerError(
         .invalidArgument, key: "endToken, padToken", "\"\(token)\" is not one of specialTokens")
     }

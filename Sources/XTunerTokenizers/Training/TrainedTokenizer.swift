@@ -1,3 +1,5 @@
+internal import XTunerText
+
 /// A vocabulary that was learnt, ready to be written as `tokenizer.json`.
 public struct TrainedTokenizer: Sendable {
   /// Bytes of every learnt token, by id; the special tokens follow.
@@ -22,7 +24,9 @@ public struct TrainedTokenizer: Sendable {
   private var addedTokens: [AddedToken] {
     var next = Int32(tokens.count)
     let learnt = Dictionary(
-      uniqueKeysWithValues: tokens.enumerated().map { (ByteAlphabet.encode($0.element), $0.offset) }
+      uniqueKeysWithValues: tokens.enumerated().map {
+        (ExactText(ByteAlphabet.encode($0.element)), $0.offset)
+      }
     )
     return specialTokens.map { content in
       if let id = learnt[content] { return AddedToken(id: Int32(id), content: content) }

@@ -1,3 +1,5 @@
+import XTunerText
+
 /// A run configuration that cannot be used, with everything that is wrong with it.
 ///
 /// Loading collects every problem before throwing, so that one launch reports all of them.
@@ -54,12 +56,16 @@ enum ConfigurationOrigin: Sendable, Hashable, Comparable {
 
 /// Collects problems while a configuration is decoded, and remembers where each key was given.
 struct ConfigurationProblems {
+  /// Nobody reads more; a file that is something else altogether has tens of thousands.
+  private static let limit = 100
+
   let file: String
   let overrides: [String]
   private var found: [(origin: ConfigurationOrigin, problem: ConfigurationError.Problem)] = []
-  private var origins: [String: ConfigurationOrigin] = [:]
-  private var failed: Set<String> = []
-  private var sectionsWithUnknownKeys: Set<String> = []
+  private var origins: [ExactText: ConfigurationOrigin] = [:]
+  private var failed: Set<ExactText> = []
+  private var sectionsWithUnknownKeys: Set<ExactText> = []
+  private var unlistedCount = 0
 
   init(file: String, overrides: [String] = []) {
     self.file = file
@@ -73,7 +79,12 @@ struct ConfigurationProblems {
     let ordered = found.enumerated().sorted { left, right in
       (left.element.origin, left.offset) < (right.element.origin, right.offset)
     }
-    return ConfigurationError(file: file, problems: ordered.map(\.element.problem))
+    var problems = ordered.map(\.element.problem)
+    if unlistedCount > 0 {
+      problems.append(
+        .init(location: file, keyPath: "", reason: "\(unlistedCount) more problems are not listed"))
+    }
+    return ConfigurationError(file: file, problems: problems)
   }
 
   mutating func note(_ keyPath: String, givenAt origin: ConfigurationOrigin) {
@@ -89,10 +100,11 @@ struct ConfigurationProblems {
   }
 
   mutating func rejectUnknownKey(
-    _ keyPath: String, section: String, at origin: ConfigurationOrigin, _ reason: String
+    _ keyPath: String, section: String, at origin: ConfigurationOrigin,
+    _ reason: @autoclosure () -> String
   ) {
     sectionsWithUnknownKeys.insert(section)
-    append(keyPath, origin, reason)
+    append(keyPath, origin, reason())
   }
 
   /// Rejects a combination of settings, unless one of them has been rejected by itself already.
@@ -114,7 +126,7 @@ struct ConfigurationProblems {
   }
 
   private func hasFailed(_ keyPath: String) -> Bool {
-    failed.contains { $0 == keyPath || $0.hasPrefix("\(keyPath)[") }
+    failed.contains { $0.text.isExactly(keyPath) || $0.text.hasPrefix("\(keyPath)[") }
   }
 
   /// Where every given key stands.
@@ -123,9 +135,14 @@ struct ConfigurationProblems {
   }
 
   private mutating func append(
-    _ keyPath: String, _ origin: ConfigurationOrigin, _ reason: String
+    _ keyPath: String, _ origin: ConfigurationOrigin, _ reason: @autoclosure () -> String
   ) {
-    found.append((origin, .init(location: location(of: origin), keyPath: keyPath, reason: reason)))
+    guard found.count < Self.limit else {
+      unlistedCount += 1
+      return
+    }
+    found.append(
+      (origin, .init(location: location(of: origin), keyPath: keyPath, reason: reason())))
   }
 
   private func location(of origin: ConfigurationOrigin) -> String {

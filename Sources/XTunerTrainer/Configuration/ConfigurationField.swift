@@ -1,3 +1,5 @@
+import XTunerInput
+import XTunerText
 /// One option of a section: the only place that knows its key, type, constraint and meaning.
 ///
 /// Decoding, error messages, `config show`, the JSON schema and the reference page are all made
@@ -8,6 +10,8 @@ struct ConfigurationField<Section: Sendable>: Sendable {
   let meaning: String
   let typeName: String
   let schema: [ConfigurationValue.Entry]
+  /// A sentence with the largest number that is taken, and why; nil for what is no number.
+  let bound: String?
   /// What a `null` default turns into, where the resolved value depends on other options.
   let computedDefault: String?
   let decode:
@@ -22,6 +26,7 @@ struct ConfigurationField<Section: Sendable>: Sendable {
     self.meaning = meaning
     self.typeName = type.name
     self.schema = type.schema
+    self.bound = type.bound
     self.computedDefault = computedDefault
     self.decode = { node, keyPath, section, problems in
       do throws(Rejection) {
@@ -52,6 +57,7 @@ struct ConfigurationField<Section: Sendable>: Sendable {
           .mapping([.init("type", .text("array")), .init("items", item)]),
         ]))
     ]
+    self.bound = nil
     self.computedDefault = nil
     self.decode = { node, keyPath, section, problems in
       section[keyPath: path] = Self.items(
@@ -112,12 +118,17 @@ extension ConfigurationSection {
     let keys = fields.map(\.key)
     for entry in entries {
       let path = "\(keyPath).\(entry.key)"
-      guard let field = fields.first(where: { $0.key == entry.key }) else {
-        let hint = UnknownKey.hint(for: entry.key, known: keys, section: keyPath)
-        problems.rejectUnknownKey(path, section: keyPath, at: entry.origin, "unknown key; \(hint)")
+      guard let field = fields.first(where: { $0.key.isExactly(entry.key) }) else {
+        problems.rejectUnknownKey(
+          path, section: keyPath, at: entry.origin,
+          "unknown key; \(UnknownKey.hint(for: entry.key, known: keys, section: keyPath))")
         continue
       }
       problems.note(path, givenAt: entry.origin)
+      if case .mapping(let members) = entry.value.content {
+        // Keys of a free mapping have their own lines.
+        for member in members { problems.note("\(path).\(member.key)", givenAt: member.origin) }
+      }
       field.decode(entry.value, path, &section, &problems)
     }
     return section

@@ -1,11 +1,13 @@
+import XTunerText
+
 /// Where the settings of a configuration were given, for checks that come after loading.
 struct ConfigurationLocations: Sendable {
   var file = "configuration"
   /// `FILE:LINE` or `--set KEY=VALUE` by key path.
-  var given: [String: String] = [:]
+  var given: [ExactText: String] = [:]
 
   /// The entry of a key path, or of the closest section around it that has one.
-  static func nearest<Value>(to keyPath: String, in entries: [String: Value]) -> Value? {
+  static func nearest<Value>(to keyPath: String, in entries: [ExactText: Value]) -> Value? {
     var path = Substring(keyPath)
     while true {
       if let entry = entries[String(path)] { return entry }

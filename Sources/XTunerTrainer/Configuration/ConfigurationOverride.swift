@@ -1,4 +1,5 @@
 import Foundation
+import XTunerText
 
 /// A `--set key.path=value` of the command line.
 struct ConfigurationOverride {
@@ -47,7 +48,7 @@ struct ConfigurationOverride {
       return .init(
         content: .mapping([.init(key: key, origin: origin, value: child)]), origin: origin)
     case .mapping(var entries):
-      if let position = entries.firstIndex(where: { $0.key == key }) {
+      if let position = entries.firstIndex(where: { $0.key.isExactly(key) }) {
         let child = try replacing(in: entries[position].value, at: depth + 1)
         entries[position].value = child
         if depth + 1 == path.count { entries[position].origin = origin }

@@ -1,10 +1,11 @@
 import Foundation
 import Yams
+import XTunerText
 
 /// Turns YAML into ``ConfigurationNode``: composes, expands anchors and merge keys, keeps lines.
 struct ConfigurationParser {
   /// Bounds what anchors may expand to, so that a small file cannot fill the memory.
-  private static let nodeLimit = 100_000
+  static let nodeLimit = 100_000
 
   let origin: @Sendable (_ line: Int) -> ConfigurationOrigin
   private var nodeCount = 0
@@ -28,7 +29,10 @@ struct ConfigurationParser {
   ) throws(Failure) -> ConfigurationNode? {
     let root: Node?
     do {
+      try AliasGuard(text, origin: origin, limit: nodeLimit).check()
       root = try Parser(yaml: text).singleRoot()
+    } catch let failure as Failure {
+      throw failure
     } catch let error as YamlError {
       throw failure(for: error, in: text, origin: origin)
     } catch {
@@ -73,6 +77,7 @@ struct ConfigurationParser {
     of mapping: Node.Mapping, _ keyPath: String
   ) throws(Failure) -> [ConfigurationNode.Entry] {
     var own: [ConfigurationNode.Entry] = []
+    var keys: Set<ExactText> = []
     var merged: [ConfigurationNode.Entry] = []
     for (keyNode, valueNode) in mapping {
       let place = origin(keyNode.mark?.line ?? 1)
@@ -85,14 +90,12 @@ struct ConfigurationParser {
         continue
       }
       let path = keyPath.isEmpty ? key : "\(keyPath).\(key)"
-      if own.contains(where: { $0.key == key }) {
+      guard keys.insert(ExactText(key)).inserted else {
         throw Failure(origin: place, keyPath: path, reason: "is given twice; keep one")
       }
       own.append(.init(key: key, origin: place, value: try convert(valueNode, keyPath: path)))
     }
-    for entry in merged where !own.contains(where: { $0.key == entry.key }) {
-      own.append(entry)
-    }
+    for entry in merged where keys.insert(ExactText(entry.key)).inserted { own.append(entry) }
     return own
   }
 

@@ -66,7 +66,8 @@ public enum ConfigurationReference {
     let rows = options.map { option in
       let isValue = !option.defaultText.contains(" ") || option.defaultText.hasPrefix("[")
       let defaultCell = isValue ? "`\(option.defaultText)`" : option.defaultText
-      return "| `\(option.key)` | \(option.typeName) | \(defaultCell) | \(cell(option.meaning)) |"
+      let meaning = [option.meaning, option.bound].compactMap(\.self).joined(separator: " ")
+      return "| `\(option.key)` | \(option.typeName) | \(defaultCell) | \(cell(meaning)) |"
     }
     return "| key | type | default | meaning |\n| --- | --- | --- | --- |\n"
       + rows.joined(separator: "\n") + "\n"

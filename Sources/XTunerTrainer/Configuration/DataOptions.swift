@@ -1,3 +1,5 @@
+import XTunerInput
+
 /// The section `data`: sources, packing and what happens to unusable samples.
 public struct DataOptions: Sendable, Equatable {
   /// How the samples of a source are written.
@@ -48,6 +50,11 @@ public struct DataOptions: Sendable, Equatable {
     case split
   }
 
+  /// How much a model is told to think before it answers.
+  public enum Effort: String, Sendable, CaseIterable {
+    case low, medium, high
+  }
+
   /// A file, folder or glob of samples.
   public struct Source: Sendable, Equatable {
     /// File, folder or glob.
@@ -76,8 +83,12 @@ public struct DataOptions: Sendable, Equatable {
   public var validationSplit: Double?
   /// Chooses which samples are held out.
   public var validationSeed = 0
-  /// Name of the chat template; `nil` for the model family's.
+  /// Name of the chat template; `nil` for the folder's own, or the model family's.
   public var template: String?
+  /// The date that gpt-oss is told, `YYYY-MM-DD`; `nil` for the day on which the run starts.
+  public var currentDate: String?
+  /// The effort that gpt-oss is told; `nil` for medium.
+  public var reasoningEffort: Effort?
   /// Tokens of a pack at most.
   public var sequenceLength = 4096
   /// How samples share a sequence.
@@ -90,6 +101,8 @@ public struct DataOptions: Sendable, Equatable {
   public var onError = ErrorPolicy.stop
   /// What happens to a sample longer than the sequence.
   public var overlong = Overlong.auto
+  /// Bytes of a record at most.
+  public var maxRecordBytes = 1 << 28
   /// Largest share of samples without any label.
   public var maxMaskedShare = 0.5
   /// Where tokenised samples are kept; `nil` only before resolution.
@@ -122,17 +135,27 @@ extension DataOptions: ConfigurationSection {
       chosen by their contents.
       """),
     .init(
-      "validation_seed", \.validationSeed, .integer(atLeast: 0),
+      "validation_seed", \.validationSeed, .integer(from: 0, .seed),
       """
       Chooses which samples validation_split holds out; apart from run.seed, so that runs of \
       several seeds are evaluated on the same ones.
       """),
     .init(
       "template", \.template, .optional(.text("name")),
-      computedDefault: "the model family's template",
-      "Chat template that renders conversations, such as qwen3."),
+      computedDefault: "the folder's own template, or the model family's",
+      """
+      Chat template that renders conversations, such as qwen3. Without it the one that the \
+      tokenizer's or the model's folder brings is recognised.
+      """),
     .init(
-      "sequence_length", \.sequenceLength, .integer(atLeast: 2),
+      "current_date", \.currentDate, .optional(.date),
+      computedDefault: "the day on which the run starts",
+      "Date that the system message of gpt-oss tells; a resumed run keeps its own."),
+    .init(
+      "reasoning_effort", \.reasoningEffort, .optional(.choice()), computedDefault: "medium",
+      "Effort that the system message of gpt-oss tells."),
+    .init(
+      "sequence_length", \.sequenceLength, .integer(from: 2, .tokens),
       "Tokens of a pack at most."),
     .init(
       "packing", \.packing, .choice(),
@@ -141,10 +164,10 @@ extension DataOptions: ConfigurationSection {
       none gives each its own pack. Attention never crosses samples.
       """),
     .init(
-      "packing_window", \.packingWindow, .integer(atLeast: 1),
+      "packing_window", \.packingWindow, .integer(from: 1, .samples),
       "Samples that best_fit looks ahead for one that fits."),
     .init(
-      "group_steps", \.groupSteps, .integer(atLeast: 1),
+      "group_steps", \.groupSteps, .integer(from: 1, .groupedSteps),
       """
       Steps among which packs are exchanged so that the packs of a step cost alike and no rank \
       waits for a dear one; 1 leaves steps as they come. Which samples are averaged in one update \
@@ -161,17 +184,27 @@ extension DataOptions: ConfigurationSection {
       run, split cuts texts and stops at a conversation.
       """),
     .init(
+      "max_record_bytes", \.maxRecordBytes, .integer(from: 4096, .recordBytes),
+      """
+      Bytes of one record at most, and of the window that a zstd file asks for: no small compressed \
+      file can fill the memory. Text files that are not compressed are as large as they are.
+      """),
+    .init(
       "max_masked_share", \.maxMaskedShare, .number(.share),
-      "Share of samples without any label above which the run stops and names the files."),
+      """
+      Share of samples, or of packs, without any label above which the run stops and names the \
+      files.
+      """),
     .init(
       "cache_directory", \.cacheDirectory, .optional(.text("path")),
       computedDefault: "~/.cache/xtuner/tokens",
-      "Where tokenised samples are kept for the next run."),
+      "Where tokenised samples are kept for the next run; `~/.cache` is `$XDG_CACHE_HOME` where that is set."
+    ),
     .init(
       "shuffle", \.shuffle, .flag,
       "Whether the order of samples changes with the seed and the epoch."),
     .init(
-      "workers", \.workers, .integer(atLeast: 1),
+      "workers", \.workers, .integer(from: 1, .threads),
       "Threads that read and tokenise samples."),
     .init(
       "end_of_document", \.endOfDocument, .optional(.text("token")),
@@ -194,7 +227,7 @@ extension DataOptions.Source: ConfigurationSection {
       "format", \.format, .choice(),
       "How samples are written; auto finds it out from the first records and says why."),
     .init(
-      "weight", \.weight, .number(.positive),
+      "weight", \.weight, .number(.positive, .copies),
       "How often each sample is seen in an epoch: 2 is twice, 0.5 is half of the samples."),
   ]
 }

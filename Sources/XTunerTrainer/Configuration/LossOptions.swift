@@ -1,3 +1,5 @@
+import XTunerInput
+
 /// The section `loss`: what is minimised.
 public struct LossOptions: Sendable, Equatable {
   /// What a label weighs.
@@ -10,6 +12,14 @@ public struct LossOptions: Sendable, Equatable {
     case square
   }
 
+  /// Which rows of experts the balance loss counts.
+  public enum BalanceScope: String, Sendable, CaseIterable {
+    /// Those of the micro-batches that all ranks compute together.
+    case round
+    /// Those of all micro-batches of a step, counted by a forward pass before the first round.
+    case step
+  }
+
   /// What a label weighs.
   public var reduction = Reduction.token
   /// Tokens whose logits exist at the same time.
@@ -18,6 +28,8 @@ public struct LossOptions: Sendable, Equatable {
   public var zLoss = 0.0
   /// Factor of the experts' balance loss.
   public var balanceLoss = 0.001
+  /// Which rows of experts the balance loss counts.
+  public var balanceScope = BalanceScope.round
   /// Factor of the routers' z-loss.
   public var routerZLoss = 0.0
 
@@ -36,16 +48,24 @@ extension LossOptions: ConfigurationSection {
       square gives 1/sqrt(n). The divisor is the sum of weights of the whole step.
       """),
     .init(
-      "chunk_size", \.chunkSize, .integer(atLeast: 1),
+      "chunk_size", \.chunkSize, .integer(from: 1, .chunk),
       "Tokens whose logits exist at the same time; bounds the memory of a large vocabulary."),
     .init(
-      "z_loss", \.zLoss, .number(.nonNegative),
+      "z_loss", \.zLoss, .number(.nonNegative, .lossFactor),
       "Factor of the output z-loss, which keeps logits small; 0 is off."),
     .init(
-      "balance_loss", \.balanceLoss, .number(.nonNegative),
+      "balance_loss", \.balanceLoss, .number(.nonNegative, .lossFactor),
       "MoE: factor of the loss that spreads tokens over experts (alpha); 0 is off."),
     .init(
-      "router_z_loss", \.routerZLoss, .number(.nonNegative),
+      "balance_scope", \.balanceScope, .choice(),
+      """
+      MoE: which rows of experts the balance loss counts. round: those of the micro-batches that all \
+      ranks compute together, so that the loss depends a little on how many rounds a step has. step: \
+      those of the whole step, exactly, at the price of one more forward pass through the layers \
+      where a step has several rounds; where it has one, both are the same.
+      """),
+    .init(
+      "router_z_loss", \.routerZLoss, .number(.nonNegative, .lossFactor),
       "MoE: factor of the loss that keeps router logits small; 0 is off."),
   ]
 }

@@ -56,23 +56,40 @@ extension ModelOptions: ConfigurationSection {
   static let fields: [ConfigurationField<Self>] = [
     .init(
       "path", \.path, .optional(.text("path")),
-      "Hugging Face folder: config.json, safetensors and usually the tokenizer."),
+      """
+      Hugging Face folder: config.json, safetensors and usually the tokenizer. Also a run directory, \
+      which means its export, or the name of a model that `hf download` has put into the Hub's cache, \
+      such as Qwen/Qwen3-0.6B.
+      """),
     .init(
       "preset", \.preset, .optional(.text("name")),
-      "Published architecture by name, such as qwen3-0.6b or qwen3-30b-a3b; weights are random."),
+      """
+      Published architecture by name, such as qwen3-0.6b or qwen3-30b-a3b; weights are random. Rows \
+      of the embedding, begin and end token follow a tokenizer that is not the published one.
+      """),
     .init(
       "architecture", \.architecture, .optional(.freeMapping),
-      "The keys of a Hugging Face config.json, written here; weights are random."),
+      """
+      The keys of a Hugging Face config.json, written here; weights are random. vocab_size, \
+      bos_token_id and eos_token_id follow the tokenizer where they are left out. A key that has no \
+      effect is an error.
+      """),
     .init(
       "overrides", \.overrides, .optional(.freeMapping),
-      "Keys of config.json that replace those of the folder or preset, such as num_hidden_layers."),
+      """
+      Keys of config.json that replace those of the folder or preset, such as num_hidden_layers. A \
+      key that has no effect is an error.
+      """),
     .init(
       "weights", \.weights, .optional(.choice()),
       computedDefault: "load with model.path, random without",
       "Where the weights come from: load reads the safetensors of path, random starts fresh."),
     .init(
       "dtype", \.dtype, .choice(),
-      "Element type of the computation. Master weights and optimizer states are always f32."),
+      """
+      Element type of the computation. Master weights and moments are f32 whatever this is, unless \
+      optimizer.state is bf16.
+      """),
     .init(
       "fp8", \.float8, .choice(),
       """

@@ -1,3 +1,5 @@
+import XTunerInput
+
 /// The section `optimizer`.
 public struct OptimizerOptions: Sendable, Equatable {
   /// The update rule.
@@ -70,19 +72,19 @@ extension OptimizerOptions: ConfigurationSection {
       keeps two.
       """),
     .init(
-      "learning_rate", \.learningRate, .number(.positive),
+      "learning_rate", \.learningRate, .number(.positive, .learningRate),
       """
       Learning rate at the schedule's peak. The default suits fine-tuning; training from random \
       weights wants about 3e-4.
       """),
     .init(
-      "weight_decay", \.weightDecay, .number(.nonNegative),
+      "weight_decay", \.weightDecay, .number(.nonNegative, .weightDecay),
       "Decoupled weight decay: each step takes learning rate x weight_decay off a weight."),
     .init(
       "betas", \.betas, .betas,
       "Decay rates of the running means of gradients and of squared gradients."),
     .init(
-      "epsilon", \.epsilon, .number(.positive),
+      "epsilon", \.epsilon, .number(.positive, .epsilon),
       "Added to the root of the mean squared gradient in the update."),
     .init(
       "state", \.state, .choice(),
@@ -99,7 +101,7 @@ extension OptimizerOptions: ConfigurationSection {
       "nesterov", \.usesNesterov, .flag,
       "muon: whether the direction looks one step ahead of the running mean."),
     .init(
-      "newton_schulz_steps", \.newtonSchulzSteps, .integer(atLeast: 1),
+      "newton_schulz_steps", \.newtonSchulzSteps, .integer(from: 1, .iterations),
       "muon: steps that orthogonalise a matrix; 5 bring its singular values to about 1."),
     .init(
       "decay_norms", \.decaysNorms, .flag, "Whether norm weights and biases decay too."),

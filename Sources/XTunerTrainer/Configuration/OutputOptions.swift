@@ -1,3 +1,5 @@
+import XTunerInput
+
 /// The section `evaluation`: the loss on held-out data.
 public struct EvaluationOptions: Sendable, Equatable {
   /// Steps between two evaluations; `nil` for one at the end.
@@ -14,10 +16,10 @@ extension EvaluationOptions: ConfigurationSection {
 
   static let fields: [ConfigurationField<Self>] = [
     .init(
-      "every_steps", \.everySteps, .optional(.integer(atLeast: 1)),
+      "every_steps", \.everySteps, .optional(.integer(from: 1, .steps)),
       "Steps between two evaluations; null evaluates once, after the last step."),
     .init(
-      "max_packs", \.maxPacks, .optional(.integer(atLeast: 1)),
+      "max_packs", \.maxPacks, .optional(.integer(from: 1, .packs)),
       "Packs of one evaluation at most, a fixed sample over all sources; null takes all."),
   ]
 }
@@ -44,10 +46,10 @@ extension CheckpointOptions: ConfigurationSection {
 
   static let fields: [ConfigurationField<Self>] = [
     .init(
-      "every_steps", \.everySteps, .optional(.integer(atLeast: 1)),
+      "every_steps", \.everySteps, .optional(.integer(from: 1, .steps)),
       "Steps between two checkpoints; null writes none but those at a stop and at the end."),
     .init(
-      "keep", \.keep, .optional(.integer(atLeast: 1)),
+      "keep", \.keep, .optional(.integer(from: 1, .checkpoints)),
       "Newest checkpoints that are kept; older ones are deleted. null keeps all."),
     .init(
       "save_optimizer", \.savesOptimizer, .flag,
@@ -106,7 +108,7 @@ extension LoggingOptions: ConfigurationSection {
 
   static let fields: [ConfigurationField<Self>] = [
     .init(
-      "every_steps", \.everySteps, .integer(atLeast: 1),
+      "every_steps", \.everySteps, .integer(from: 1, .steps),
       "Steps between two lines of progress and two points in TensorBoard."),
     .init(
       "tensorboard", \.tensorboard, .flag,

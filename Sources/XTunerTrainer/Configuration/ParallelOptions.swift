@@ -1,3 +1,5 @@
+import XTunerInput
+
 /// The section `parallel`: how the processes of a run share its work.
 public struct ParallelOptions: Sendable, Equatable {
   /// When gathered parameters are given up.
@@ -46,37 +48,37 @@ extension ParallelOptions: ConfigurationSection {
 
   static let fields: [ConfigurationField<Self>] = [
     .init(
-      "replicate", \.replicate, .integer(atLeast: 1),
+      "replicate", \.replicate, .integer(from: 1, .ranks),
       """
       Copies of the model, each sharded over its own processes; must divide their number. 1 \
       shards over all of them, which needs the least memory.
       """),
     .init(
-      "expert", \.expert, .integer(atLeast: 1),
+      "expert", \.expert, .integer(from: 1, .ranks),
       """
       MoE: neighbouring processes that each hold other experts, to which rows travel; must divide \
       the number of experts and, times expert_tensor, the processes of a copy. 1 gathers experts \
       as all other parameters.
       """),
     .init(
-      "expert_tensor", \.expertTensor, .integer(atLeast: 1),
+      "expert_tensor", \.expertTensor, .integer(from: 1, .ranks),
       """
       MoE: neighbouring processes that each hold a slice of every expert's width; must divide it.
       """),
     .init(
-      "sequence", \.sequence, .integer(atLeast: 1),
+      "sequence", \.sequence, .integer(from: 1, .ranks),
       """
       Neighbouring processes that share the tokens of a pack, for packs too long for one; must \
       divide the attention heads and the processes of a copy.
       """),
     .init(
-      "interleave", \.interleave, .integer(atLeast: 1),
+      "interleave", \.interleave, .integer(from: 1, .interleaved),
       """
       Micro-batches that go through each block interleaved, so that one computes while the rows \
       of another travel; 1 is off.
       """),
     .init(
-      "prefetch", \.prefetch, .integer(atLeast: 0),
+      "prefetch", \.prefetch, .integer(from: 0, .blocks),
       "Blocks whose parameters are gathered ahead of use; 0 gathers each when it is needed."),
     .init(
       "reshard", \.reshard, .choice(),
@@ -91,7 +93,7 @@ extension ParallelOptions: ConfigurationSection {
       bf16 halves the traffic.
       """),
     .init(
-      "timeout_seconds", \.timeoutSeconds, .integer(atLeast: 1),
+      "timeout_seconds", \.timeoutSeconds, .integer(from: 1, .seconds),
       """
       Seconds after which an exchange that does not end stops the run, with an error that names \
       it and the missing processes.

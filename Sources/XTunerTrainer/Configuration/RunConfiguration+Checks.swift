@@ -1,7 +1,10 @@
+import XTunerText
+
 extension RunConfiguration {
   /// Rejects combinations of options that cannot be honoured together.
   func check(_ problems: inout ConfigurationProblems) {
     checkModel(&problems)
+    checkModelKeys(&problems)
     checkFloat8(&problems)
     checkData(&problems)
     checkTraining(&problems)
@@ -57,7 +60,7 @@ extension RunConfiguration {
   private func check(
     sources: [DataOptions.Source], at keyPath: String, _ problems: inout ConfigurationProblems
   ) {
-    var names: [String: Int] = [:]
+    var names: [ExactText: Int] = [:]
     for (index, source) in sources.enumerated() {
       let path = "\(keyPath)[\(index)]"
       problems.require(

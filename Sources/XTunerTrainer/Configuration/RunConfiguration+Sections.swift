@@ -50,6 +50,8 @@ struct OptionDescription: Sendable {
   let key: String
   let meaning: String
   let typeName: String
+  /// A sentence with the largest number that is taken, and why; nil for what is no number.
+  let bound: String?
   /// The default as it would be written, or what it is computed from.
   let defaultText: String
 
@@ -60,6 +62,7 @@ struct OptionDescription: Sendable {
       let isMissing = value == .text("")
       return .init(
         key: field.key, meaning: field.meaning, typeName: field.typeName,
+        bound: field.bound,
         defaultText: field.computedDefault ?? (isMissing ? "none, must be given" : value.flow))
     }
   }

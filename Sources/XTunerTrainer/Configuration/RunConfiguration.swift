@@ -1,4 +1,6 @@
 import Foundation
+import XTunerText
+import XTunerInput
 
 /// Everything a training run is asked to do, checked and resolved.
 ///
@@ -73,6 +75,9 @@ public struct RunConfiguration: Sendable, Equatable {
     return configuration
   }
 
+  /// A configuration of every option with comments has 20 kB.
+  private static let sizeLimit = 4 << 20
+
   /// Reads the file as UTF-8.
   private static func text(of file: String) throws(ConfigurationError) -> String {
     func failure(_ reason: String) -> ConfigurationError {
@@ -85,10 +90,20 @@ public struct RunConfiguration: Sendable, Equatable {
     guard !isFolder.boolValue else {
       throw failure("is a folder; give the path of a YAML configuration")
     }
-    guard let data = FileManager.default.contents(atPath: file) else {
+    // Not the whole of it at once: a device has no end.
+    let data: Data
+    do {
+      let reader = try FileHandle(forReadingFrom: URL(fileURLWithPath: file))
+      data = try reader.read(upToCount: sizeLimit + 1) ?? Data()
+    } catch {
       throw failure("cannot be read; check its permissions")
     }
-    guard let text = String(validating: data, as: UTF8.self) else {
+    guard data.count <= sizeLimit else {
+      throw failure("has more than \(sizeLimit >> 20) MiB; give a YAML configuration")
+    }
+    // Editors on Windows begin a file with a byte order mark, which the parser takes for text.
+    let hasMark = data.starts(with: [0xEF, 0xBB, 0xBF])
+    guard let text = String(validating: data.dropFirst(hasMark ? 3 : 0), as: UTF8.self) else {
       throw failure("is not UTF-8; save the file in that encoding")
     }
     return text
@@ -129,8 +144,8 @@ public struct RunConfiguration: Sendable, Equatable {
     guard case .mapping(let entries) = root.content else { return configuration }
     for entry in entries {
       guard let section = sections.first(where: { $0.name == entry.key }) else {
-        let hint = unknownSectionHint(entry.key)
-        problems.rejectUnknownKey(entry.key, section: "", at: entry.origin, hint)
+        problems.rejectUnknownKey(
+          entry.key, section: "", at: entry.origin, unknownSectionHint(entry.key))
         continue
       }
       problems.note(entry.key, givenAt: entry.origin)
@@ -158,15 +173,15 @@ public struct RunConfiguration: Sendable, Equatable {
     run.directory = run.directory ?? "runs/\(run.name)"
     model.weights = model.weights ?? (model.path == nil ? .random : .load)
     tokenizer.path = tokenizer.path ?? model.path
-    var taken = Set(data.train.compactMap(\.name))
+    var taken = Set<ExactText>(data.train.compactMap(\.name))
     data.train = data.train.map { Self.named($0, &taken) }
-    taken = Set(data.evaluation.compactMap(\.name))
+    taken = Set(data.evaluation.compactMap(\.name).map { ExactText($0) })
     data.evaluation = data.evaluation.map { Self.named($0, &taken) }
   }
 
   /// Names a source after its path, with a number where the name is taken.
   private static func named(
-    _ source: DataOptions.Source, _ taken: inout Set<String>
+    _ source: DataOptions.Source, _ taken: inout Set<ExactText>
   ) -> DataOptions.Source {
     guard source.name == nil else { return source }
     var stem = URL(fileURLWithPath: source.path).lastPathComponent

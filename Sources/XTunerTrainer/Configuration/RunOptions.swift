@@ -1,3 +1,5 @@
+import XTunerInput
+
 /// The section `run`: identity and reproducibility of a run.
 public struct RunOptions: Sendable, Equatable {
   /// Which device each process computes on.
@@ -43,7 +45,7 @@ extension RunOptions: ConfigurationSection {
       where xtuner is started, as everywhere in this file.
       """),
     .init(
-      "seed", \.seed, .integer(atLeast: 0),
+      "seed", \.seed, .integer(from: 0, .seed),
       "Seed of random weights and of the order of the data."),
     .init(
       "device", \.device, .choice(),
@@ -53,10 +55,10 @@ extension RunOptions: ConfigurationSection {
       device that is asked for and cannot be used is an error.
       """),
     .init(
-      "threads", \.threads, .integer(atLeast: 0),
+      "threads", \.threads, .integer(from: 0, .threads),
       """
-      CPU threads of tensor operations in each process; 0 divides the cores among the processes \
-      of a machine.
+      CPU threads of tensor operations in each process; 0 divides the cores, or a container's quota \
+      of them, among the processes of a machine. OMP_NUM_THREADS is not heeded: torchrun sets it to 1.
       """),
     .init(
       "deterministic", \.deterministic, .flag,

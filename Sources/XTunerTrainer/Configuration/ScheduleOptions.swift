@@ -1,3 +1,5 @@
+import XTunerInput
+
 /// The section `schedule`: how the learning rate changes over a run.
 public struct ScheduleOptions: Sendable, Equatable {
   /// Shape of the schedule after the warm-up.
@@ -40,7 +42,7 @@ extension ScheduleOptions: ConfigurationSection {
       stays at the peak, wsd stays there and falls in a line at the end.
       """),
     .init(
-      "warmup_steps", \.warmupSteps, .optional(.integer(atLeast: 0)),
+      "warmup_steps", \.warmupSteps, .optional(.integer(from: 0, .steps)),
       "Steps over which the learning rate rises in a line from 0 to its peak; null is 0."),
     .init(
       "warmup_ratio", \.warmupRatio, .optional(.number(.share)),
@@ -49,7 +51,7 @@ extension ScheduleOptions: ConfigurationSection {
       "minimum_learning_rate_ratio", \.minimumLearningRateRatio, .number(.share),
       "Learning rate at the last step as a share of the peak; not for constant."),
     .init(
-      "decay_steps", \.decaySteps, .optional(.integer(atLeast: 1)),
+      "decay_steps", \.decaySteps, .optional(.integer(from: 1, .steps)),
       "wsd: steps of the final decay."),
     .init(
       "decay_ratio", \.decayRatio, .optional(.number(.share)),

@@ -1,3 +1,5 @@
+import XTunerInput
+
 /// The section `training`: length, batch and memory.
 public struct TrainingOptions: Sendable, Equatable {
   /// Which layers run their forward pass again in the backward pass instead of keeping it.
@@ -65,29 +67,29 @@ extension TrainingOptions: ConfigurationSection {
 
   static let fields: [ConfigurationField<Self>] = [
     .init(
-      "steps", \.steps, .optional(.integer(atLeast: 1)),
+      "steps", \.steps, .optional(.integer(from: 1, .steps)),
       "Optimizer steps of the run; the data is repeated as often as needed."),
     .init(
-      "epochs", \.epochs, .optional(.integer(atLeast: 1)),
+      "epochs", \.epochs, .optional(.integer(from: 1, .epochs)),
       "Passes over the training data, instead of steps."),
     .init(
-      "packs_per_step", \.packsPerStep, .integer(atLeast: 1),
+      "packs_per_step", \.packsPerStep, .integer(from: 1, .packs),
       """
       Packs of one optimizer step (the global batch): at most \
       packs_per_step x data.sequence_length tokens.
       """),
     .init(
-      "micro_batch_packs", \.microBatchPacks, .integer(atLeast: 1),
+      "micro_batch_packs", \.microBatchPacks, .integer(from: 1, .packs),
       """
       Packs that run through the model together; must divide packs_per_step. Fewer need less \
       memory. Loss and gradients are the same but for the balance loss, which counts a round at a \
-      time: the micro-batches that all ranks compute together.
+      time, the micro-batches that all ranks compute together, unless loss.balance_scope is step.
       """),
     .init(
-      "max_gradient_norm", \.maxGradientNorm, .optional(.number(.positive)),
+      "max_gradient_norm", \.maxGradientNorm, .optional(.number(.positive, .norm)),
       "Gradients with a larger norm are scaled down to it; null never clips."),
     .init(
-      "skip_threshold", \.skipThreshold, .optional(.number(.positive)),
+      "skip_threshold", \.skipThreshold, .optional(.number(.positive, .norm)),
       "A step whose gradient norm is above this is skipped and counted; null skips none."),
     .init(
       "recompute", \.recompute, .recompute,

@@ -1,4 +1,5 @@
 import Foundation
+import XTunerInput
 
 /// Why a value was rejected; the key path and the place are added by whoever decodes.
 struct Rejection: Error {
@@ -17,6 +18,8 @@ struct ValueType<Value: Sendable>: Sendable {
   let name: String
   /// The members of the JSON schema that describe it.
   let schema: [ConfigurationValue.Entry]
+  /// A sentence with the largest number that is taken, and why; nil for what is no number.
+  var bound: String?
   let decode: @Sendable (ConfigurationNode) throws(Rejection) -> Value
   let encode: @Sendable (Value) -> ConfigurationValue
 }
@@ -44,19 +47,25 @@ struct NumberRange: Sendable {
 }
 
 extension ValueType where Value == Int {
-  /// A whole number of at least `minimum`.
-  static func integer(atLeast minimum: Int) -> Self {
-    let name = "whole number of at least \(minimum)"
+  /// A whole number of at least `minimum` and at most `bound`.
+  static func integer(from minimum: Int, _ bound: UpperBound<Int>) -> Self {
+    let expected = "a whole number of at least \(minimum)"
     return .init(
-      name: name,
-      schema: [.init("type", .text("integer")), .init("minimum", .integer(minimum))],
+      name: "whole number from \(minimum) to \(bound.value)",
+      schema: [
+        .init("type", .text("integer")), .init("minimum", .integer(minimum)),
+        .init("maximum", .integer(bound.value)),
+      ],
+      bound: "At most \(bound.value): \(bound.reason).",
       decode: { node throws(Rejection) in
-        let expected = "a \(name)"
         let text = try plainText(node, expected: expected)
         guard let value = ScalarSyntax.integer(text) else {
           throw Rejection(expected: expected, node: node, hint: integerHint(text))
         }
         guard value >= minimum else { throw Rejection(expected: expected, node: node) }
+        guard value <= bound.value else {
+          throw Rejection(expected: "at most \(bound.value) (\(bound.reason))", node: node)
+        }
         return value
       },
       encode: { .integer($0) })
@@ -75,16 +84,29 @@ extension ValueType where Value == Int {
 }
 
 extension ValueType where Value == Double {
-  /// A finite number within a range.
-  static func number(_ range: NumberRange) -> Self {
-    .init(
-      name: "number \(range.description)",
-      schema: [.init("type", .text("number"))] + range.schema,
+  /// A number within a range that has an upper end.
+  static func number(_ range: NumberRange) -> Self { number(range, limit: nil) }
+
+  /// A number within a range, of at most `bound`.
+  static func number(_ range: NumberRange, _ bound: UpperBound<Double>) -> Self {
+    number(range, limit: bound)
+  }
+
+  private static func number(_ range: NumberRange, limit: UpperBound<Double>?) -> Self {
+    let expected = "a number \(range.description)"
+    let limitText = limit.map { ConfigurationValue.number($0.value).flow } ?? ""
+    return .init(
+      name: "number \(range.description)\(limit == nil ? "" : ", at most \(limitText)")",
+      schema: [.init("type", .text("number"))] + range.schema
+        + (limit.map { [.init("maximum", .number($0.value))] } ?? []),
+      bound: limit.map { "At most \(limitText): \($0.reason)." },
       decode: { node throws(Rejection) in
-        let expected = "a number \(range.description)"
         let text = try plainText(node, expected: expected)
         guard let value = ScalarSyntax.number(text), value.isFinite, range.contains(value) else {
           throw Rejection(expected: expected, node: node)
+        }
+        if let limit, value > limit.value {
+          throw Rejection(expected: "at most \(limitText) (\(limit.reason))", node: node)
         }
         return value
       },
@@ -199,6 +221,7 @@ extension ValueType {
     .init(
       name: "\(wrapped.name), or null",
       schema: [.init("anyOf", .list([.mapping(wrapped.schema), .mapping(nullSchema)]))],
+      bound: wrapped.bound,
       decode: { node throws(Rejection) in node.isNull ? nil : try wrapped.decode(node) },
       encode: { $0.map(wrapped.encode) ?? .null })
   }

@@ -1,10 +1,12 @@
 import Torch
+import XTunerNN
 package import XTunerParallel
 
 /// AdamW on this rank's part of flat units, with decoupled weight decay.
 ///
 /// Moments have the dtype of the weights. Those of a unit with a master are float32; where the bfloat16
-/// compute copy has the weights, they are bfloat16 too, and updates are rounded stochastically.
+/// compute copy has the weights, they are bfloat16 too, and updates are rounded stochastically: by chances that
+/// a parameter's name, an element's index in the whole parameter and the step decide, and not the ranks.
 package final class AdamW {
   package struct Options: Sendable, Hashable {
     package var beta1 = 0.9
@@ -58,7 +60,7 @@ package final class AdamW {
         state.first.use { first in
           state.second.use { second in
             update(
-              state.unit, index, first: first, second: second, learningRate: learningRate,
+              state.unit, first: first, second: second, learningRate: learningRate,
               gradientScale: gradientScale)
           }
         }
@@ -67,9 +69,13 @@ package final class AdamW {
   }
 
   private func update(
-    _ unit: FlatUnit, _ index: Int, first: Tensor, second: Tensor, learningRate: Double,
-    gradientScale: Double
+    _ unit: FlatUnit, first: Tensor, second: Tensor, learningRate: Double, gradientScale: Double
   ) {
+    guard let master = unit.master else {
+      return updateRounded(
+        unit, first: first, second: second, learningRate: learningRate,
+        gradientScale: gradientScale)
+    }
     let decayRanges = [
       (0..<unit.decayedCount, options.weightDecay), (unit.decayedCount..<unit.elementCount, 0),
     ]
@@ -77,36 +83,45 @@ package final class AdamW {
       for (decayed, weightDecay) in decayRanges {
         let own = decayed.clamped(to: range)
         if own.isEmpty { continue }
-        func part(_ tensor: Tensor) -> Tensor {
-          tensor.narrowed(
-            dim: 0, start: own.lowerBound - unit.shardRange.lowerBound, length: own.count)
-        }
-        let gradient = gradient.narrowed(
-          dim: 0, start: own.lowerBound - range.lowerBound, length: own.count)
-        if let master = unit.master {
-          Tensor.adamW(
-            master: part(master), gradient: gradient, firstMoment: part(first),
-            secondMoment: part(second),
-            copy: unit.computeDType == .float32 ? nil : part(unit.compute),
-            learningRate: learningRate, beta1: options.beta1, beta2: options.beta2,
-            epsilon: options.epsilon, weightDecay: weightDecay, step: stepCount,
-            gradientScale: gradientScale)
-        } else {
-          Tensor.adamWRounded(
-            weights: part(unit.compute), gradient: gradient, firstMoment: part(first),
-            secondMoment: part(second), learningRate: learningRate, beta1: options.beta1,
-            beta2: options.beta2, epsilon: options.epsilon, weightDecay: weightDecay,
-            step: stepCount, gradientScale: gradientScale,
-            seed: Self.seed(unit: index, step: stepCount), start: own.lowerBound)
-        }
+        func part(_ tensor: Tensor) -> Tensor { Self.part(tensor, own, of: unit.shardRange) }
+        Tensor.adamW(
+          master: part(master), gradient: Self.part(gradient, own, of: range),
+          firstMoment: part(first), secondMoment: part(second),
+          copy: unit.computeDType == .float32 ? nil : part(unit.compute),
+          learningRate: learningRate, beta1: options.beta1, beta2: options.beta2,
+          epsilon: options.epsilon, weightDecay: weightDecay, step: stepCount,
+          gradientScale: gradientScale)
       }
     }
   }
 
-  /// What the rounding of a unit's update depends on beside the element: not on the ranks.
-  private static func seed(unit: Int, step: Int) -> UInt32 {
-    // Odd constants near 2^32 divided by the golden ratio and by its square.
-    UInt32(truncatingIfNeeded: step) &* 0x9E37_79B1 ^ UInt32(truncatingIfNeeded: unit)
-      &* 0x85EB_CA77
+  /// The update of weights without a master, a parameter at a time: each has its own chances.
+  private func updateRounded(
+    _ unit: FlatUnit, first: Tensor, second: Tensor, learningRate: Double, gradientScale: Double
+  ) {
+    for (range, gradient) in unit.gradientPieces() {
+      for slot in unit.slots {
+        let own = slot.range.clamped(to: range).clamped(to: unit.shardRange)
+        if own.isEmpty { continue }
+        func part(_ tensor: Tensor) -> Tensor { Self.part(tensor, own, of: unit.shardRange) }
+        var indices = slot.slice.indices
+        indices.first = own.lowerBound - slot.offset
+        let isDecayed = slot.range.upperBound <= unit.decayedCount
+        Tensor.adamWRounded(
+          weights: part(unit.compute), gradient: Self.part(gradient, own, of: range),
+          firstMoment: part(first), secondMoment: part(second), learningRate: learningRate,
+          beta1: options.beta1, beta2: options.beta2, epsilon: options.epsilon,
+          weightDecay: isDecayed ? options.weightDecay : 0, step: stepCount,
+          gradientScale: gradientScale,
+          seed: UInt32(
+            truncatingIfNeeded: FlatUnit.seed(UInt64(stepCount), name: slot.parameter.name)),
+          indices: indices)
+      }
+    }
+  }
+
+  /// The elements `own` of a unit in a tensor that has those of `range`.
+  private static func part(_ tensor: Tensor, _ own: Range<Int>, of range: Range<Int>) -> Tensor {
+    tensor.narrowed(dim: 0, start: own.lowerBound - range.lowerBound, length: own.count)
   }
 }

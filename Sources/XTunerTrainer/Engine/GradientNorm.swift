@@ -6,7 +6,8 @@ import XTunerParallel
 package struct GradientNorm {
   /// The norm; not finite where a gradient is not.
   package let value: Double
-  /// The first unit whose gradient is not finite.
+  /// The last unit in the order of the forward pass whose gradient is not finite: backward goes the
+  /// other way, and what is not finite spreads from there to all before it.
   package let nonFiniteUnit: String?
 
   /// Adds up the squares of every part once, units in their order and ranks in theirs, so that the
@@ -20,7 +21,7 @@ package struct GradientNorm {
     var nonFinite: String?
     for (index, unit) in units.all.enumerated() {
       for squares in ranks {
-        if !squares[index].isFinite && nonFinite == nil { nonFinite = unit.name }
+        if !squares[index].isFinite { nonFinite = unit.name }
         sum += squares[index]
       }
     }

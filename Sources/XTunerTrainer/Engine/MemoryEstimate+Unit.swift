@@ -30,11 +30,11 @@ final class ImaginedUnit {
   /// Whether no other rank has a part in the gradients.
   let isAlone: Bool
   /// The only gradients of their parameters so far, as they came.
-  var soleGradients: [String: ImaginedMemory] = [:]
+  var soleGradients: [String: ImaginedMemory] = [:]  // own names
   /// Bytes of one moment of an element.
   let momentSize: Int
   /// Parameters that have a gradient since the last reduction.
-  var named: Set<String> = []
+  var named: Set<String> = []  // own names
   var reduction: [ImaginedMemory]?
   private(set) var resident: [ImaginedMemory] = []
 

@@ -13,10 +13,13 @@ package final class TrainingEngine {
     package var chunkSize = 1024
     package var zLoss = 0.0
     package var routerLoss = RouterLossWeights.none
+    /// Whether the balance loss counts the rows of a whole step, not of a round: where a step has several
+    /// rounds, the layers run forward once more before the first one.
+    package var countsRowsOfStep = false
     /// Layers from the first whose forward pass is run again in backward.
     package var recomputedLayerCount = 0
     /// Stages of recomputed layers whose results are kept all the same.
-    package var keptStages: Set<String> = []
+    package var keptStages: Set<String> = []  // own names
     /// Whether inputs of recomputed layers wait for backward in host memory.
     package var swapsActivations = false
     /// Micro-batches that are interleaved inside blocks.
@@ -113,10 +116,15 @@ package final class TrainingEngine {
     measurement.roundCount = roundCount
     var readings = StepReadings()
     try forbiddingWaitsIfAsked {
+      let stepRowsLE =
+        options.countsRowsOfStep && options.routerLoss.balance > 0 && roundCount > 1
+        ? try countRows(own, roundCount: roundCount, &measurement) : nil
+      if let stepRowsLE { readings.add(expertCounts: stepRowsLE) }
       for round in 0..<roundCount {
         let pass = TrainingRound(
-          self, batches(of: round, own), divisor: divisor, tokenCount: roundTokenCounts[round],
-          stepTokenCount: stepTokenCount, isLast: round == roundCount - 1)
+          self, batches(of: round, own), divisor: divisor,
+          tokenCount: stepRowsLE == nil ? roundTokenCounts[round] : stepTokenCount,
+          stepTokenCount: stepTokenCount, isLast: round == roundCount - 1, stepRowsLE: stepRowsLE)
         try pass.run(
           schedule(isFirstRound: round == 0, isLastRound: round == roundCount - 1), &measurement)
         readings.append(pass.readings)
@@ -137,6 +145,35 @@ package final class TrainingEngine {
     }
     measurement.replaceSums(by: try mesh.world.gatherValues(measurement.sums, label: "measured"))
     return measurement
+  }
+
+  /// The rows of each expert of each layer over all ranks and rounds of a step, `[L, E]` int64; nil without
+  /// experts.
+  ///
+  /// A forward pass without gradients and without the head. The rounds that follow choose the same experts:
+  /// weights and inputs are the same, and so is the arithmetic.
+  func countRows(
+    _ own: [MicroBatch], roundCount: Int, _ measurement: inout StepMeasurement
+  ) throws -> Tensor? {
+    let schedule = Schedule.counting(
+      layers: layerPlans, options: scheduleOptions(isFirstRound: true, isLastRound: true))
+    var rowsLE: Tensor?
+    try withoutGradients {
+      for round in 0..<roundCount {
+        let pass = TrainingRound(
+          self, batches(of: round, own), divisor: 1, tokenCount: 0, stepTokenCount: 0,
+          purpose: .counting)
+        var passed = StepMeasurement()
+        try pass.run(schedule, &passed)
+        measurement.forwardSeconds += passed.forwardSeconds
+        guard let roundLE = pass.ownRows else { return }
+        rowsLE = rowsLE.map { $0 + roundLE } ?? roundLE
+      }
+    }
+    guard let rowsLE else { return nil }
+    let work = try mesh.world.allReduce(rowsLE, label: "rows of experts")
+    try instruments.wait(for: .reduce, "rows of experts") { try work.wait() }
+    return rowsLE
   }
 
   /// This rank's micro-batches of a round, empty ones where it has no more.
@@ -170,14 +207,20 @@ package final class TrainingEngine {
   /// sums are this rank's own. `ModelUnits.quantize` has to have seen the weights.
   package func evaluate(_ batch: MicroBatch) throws -> (lossSum: Double, weightSum: Double) {
     let own = batch.slice(mesh.sequence.index, of: mesh.sequence.size)
+    return (try forward(own).loss, own.weightSum)
+  }
+
+  /// A forward pass over this rank's part of a micro-batch, with a divisor of 1.
+  func forward(_ own: MicroBatch, check: FiniteCheck? = nil) throws -> StepMeasurement {
     var measurement = StepMeasurement()
     let pass = TrainingRound(
-      self, [own], divisor: 1, tokenCount: own.tokens.count, stepTokenCount: 1, isTraining: false)
+      self, [own], divisor: 1, tokenCount: own.tokens.count, stepTokenCount: 1,
+      purpose: .evaluation, check: check)
     let schedule = Schedule.evaluation(
       layers: layerPlans, options: scheduleOptions(isFirstRound: true, isLastRound: true))
     try withoutGradients { try pass.run(schedule, &measurement) }
     pass.readings.read(into: &measurement)
-    return (measurement.loss, own.weightSum)
+    return measurement
   }
 }
 

@@ -11,13 +11,25 @@ final class TrainingRound {
   /// Layers whose inputs may be on their way to the host at once.
   static let swapLimit = 2
 
+  /// What a round is run for.
+  enum Purpose {
+    /// Losses and gradients.
+    case training
+    /// The loss alone.
+    case evaluation
+    /// The rows of experts alone.
+    case counting
+  }
+
   private let engine: TrainingEngine
   private let batches: [MicroBatch]
   private let divisor: Double
   private let tokenCount: Int
   private let stepTokenCount: Int
   private let isLast: Bool
-  private let isTraining: Bool
+  private let purpose: Purpose
+  /// What looks at the forward pass; nil where nothing does.
+  private let check: FiniteCheck?
   private let contexts: [ForwardContext]
   private let tokens: [Tensor]
 
@@ -28,18 +40,26 @@ final class TrainingRound {
   private var swapping: [BlockExecution] = []
   private var isEmbeddingDone = false
   /// Gathers and reductions under way, for timelines.
-  private var spans: [String: TraceSpan] = [:]
-  private var counts: (table: Tensor, work: Work)?
+  private var spans: [String: TraceSpan] = [:]  // own names
+  /// Rows of each expert of each layer of all ranks, `[L, E]`: of the step where they were counted before,
+  /// else of the round, on their way.
+  private var counts: (table: Tensor, work: Work?)?
+  /// Rows of each expert of a layer with experts that is done, `[E]`, for each micro-batch.
+  private var layerRows: [[Tensor]]
   /// Losses and counts, which are read when the step has been issued.
   private(set) var readings = StepReadings()
 
   private var model: CausalLanguageModel { engine.model }
   private var blocks: [UnitGroup] { engine.units.blocks }
 
-  /// A round that has not run; `tokenCount` and `stepTokenCount` are of all ranks.
+  /// A round that has not run; `tokenCount`, of what the balance loss counts, and `stepTokenCount` are of all
+  /// ranks.
+  ///
+  /// `stepRowsLE` are the rows of each expert in the whole step, where the balance loss counts those.
   init(
     _ engine: TrainingEngine, _ batches: [MicroBatch], divisor: Double, tokenCount: Int,
-    stepTokenCount: Int, isLast: Bool = true, isTraining: Bool = true
+    stepTokenCount: Int, isLast: Bool = true, stepRowsLE: Tensor? = nil,
+    purpose: Purpose = .training, check: FiniteCheck? = nil
   ) {
     self.engine = engine
     self.batches = batches
@@ -47,13 +67,16 @@ final class TrainingRound {
     self.tokenCount = tokenCount
     self.stepTokenCount = stepTokenCount
     self.isLast = isLast
-    self.isTraining = isTraining
+    self.purpose = purpose
+    self.check = check
+    counts = stepRowsLE.map { (table: $0, work: nil) }
+    layerRows = Array(repeating: [], count: batches.count)
     tokens = batches.map { $0.tokensT(on: engine.mesh.device) }
     contexts = batches.map { batch in
       let context = engine.model.makeContext(bounds: batch.bounds, tokens: batch.tokenRange)
       context.headSlice = (engine.mesh.sequence.index, engine.mesh.sequence.size)
       context.forcedRouting = engine.options.forcedRouting
-      if isTraining { context.wantedSums = engine.options.routerLoss.sums }
+      if purpose == .training { context.wantedSums = engine.options.routerLoss.sums }
       return context
     }
     hidden = Array(repeating: nil, count: batches.count)
@@ -61,7 +84,13 @@ final class TrainingRound {
       zip(engine.model.layers, engine.layerPlans).map { layer, plan in
         BlockExecution(
           layer, plan: plan, context: context, exchanges: engine.exchanges,
-          tokenCount: batch.bounds.last ?? 0, isTraining: isTraining)
+          tokenCount: batch.bounds.last ?? 0, isTraining: purpose == .training)
+      }
+    }
+    guard let check else { return }
+    for layers in executions {
+      for (index, execution) in layers.enumerated() {
+        execution?.inspect = { check.look($1, block: index + 1, stage: $0) }
       }
     }
   }
@@ -101,7 +130,9 @@ final class TrainingRound {
     case .reduce(let block): try reduce(block)
     case .embed(let batch):
       try waitForGather(blocks[0])
-      hidden[batch] = withoutGradients { model.embedding(tokens[batch]) }
+      let embeddedTD = withoutGradients { model.embedding(tokens[batch]) }
+      check?.look([embeddedTD], block: 0)
+      hidden[batch] = embeddedTD
     case .forward(let block, let stages, let batch): try forward(block, stages, batch)
     case .swapOut(let block, let batch): try swapOut(execution(block, batch))
     case .swapIn(let block, let batch): execution(block, batch).swapInputBack(engine.swap)
@@ -164,7 +195,8 @@ final class TrainingRound {
     try execution.forward(stages)
     if stages.upperBound == execution.block.stages.count {
       hidden[batch] = try execution.takeOutput()
-      if !isTraining { executions[batch][block - 1] = nil }
+      if let rowsE = execution.record.routing?.countsE { layerRows[batch].append(rowsE) }
+      if purpose != .training { executions[batch][block - 1] = nil }
     }
   }
 
@@ -223,12 +255,13 @@ final class TrainingRound {
     if head.weight == nil { try waitForGather(blocks[0]) }
     let targets = batches[batch].targets(divisor: divisor, on: engine.mesh.device)
     let leafTD = takeHidden(batch).leaf()
-    guard isTraining else {
-      readings.add(
-        engine.crossEntropy.loss(
-          hiddenTD: head.norm(leafTD), headVD: head.projection.value,
-          product: head.projection.product, quantizedVD: head.projection.quantized,
-          targets: targets), to: \.loss)
+    guard purpose == .training else {
+      let loss = engine.crossEntropy.loss(
+        hiddenTD: head.norm(leafTD), headVD: head.projection.value,
+        product: head.projection.product, quantizedVD: head.projection.quantized,
+        targets: targets)
+      check?.look([loss], block: blocks.count - 1)
+      readings.add(loss, to: \.loss)
       return
     }
     try waitForReduction(blocks[blocks.count - 1])
@@ -253,15 +286,19 @@ final class TrainingRound {
 
   // MARK: Expert counts
 
-  /// Sums the rows of all experts of all layers over ranks and the round's micro-batches.
+  /// The rows of all experts of all layers over this rank's micro-batches, `[L, E]` int64; nil without experts.
+  var ownRows: Tensor? {
+    guard let first = layerRows.first, !first.isEmpty else { return nil }
+    return withoutGradients {
+      layerRows.dropFirst().reduce(Tensor.stacked(first, dim: 0)) {
+        $0 + Tensor.stacked($1, dim: 0)
+      }
+    }
+  }
+
+  /// Sums them over the ranks, unless those of the step are known.
   private func countRows() throws {
-    let own = executions.map { layers in
-      layers.compactMap { $0?.record.routing?.countsE }
-    }
-    guard let first = own.first, !first.isEmpty else { return }
-    let table = withoutGradients {
-      own.dropFirst().reduce(Tensor.stacked(first, dim: 0)) { $0 + Tensor.stacked($1, dim: 0) }
-    }
+    guard counts == nil, let table = ownRows else { return }
     counts = (table, try engine.mesh.world.allReduce(table, label: "rows of experts"))
   }
 
@@ -269,9 +306,11 @@ final class TrainingRound {
   private func finishCounting() throws {
     guard let (table, work) = counts else { return }
     counts = nil
-    try engine.instruments.wait(for: .reduce, "rows of experts") { try work.wait() }
+    if let work {
+      try engine.instruments.wait(for: .reduce, "rows of experts") { try work.wait() }
+      readings.add(expertCounts: table)
+    }
     let layers = model.layers.indices.filter { model.layers[$0].expertCount != nil }
-    readings.add(expertCounts: table)
     let weights = engine.options.routerLoss
     let zFactor = RouterLoss.zFactor(weight: weights.z, stepTokenCount: stepTokenCount)
     for (place, layer) in layers.enumerated() {

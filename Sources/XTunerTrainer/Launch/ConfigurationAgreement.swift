@@ -1,5 +1,6 @@
 import Foundation
 import Torch
+import XTunerText
 
 /// How ranks find out, before any process group is made, that all are there with one configuration.
 ///
@@ -71,10 +72,13 @@ struct ConfigurationAgreement {
           """)
     }
     guard !missing.isEmpty else { return nil }
-    return Refusal(code: RunExitCode.communication.rawValue, message: absence(of: missing))
+    return Refusal(
+      code: RunExitCode.communication.rawValue,
+      message: Self.absence(of: missing, among: count, within: timeout))
   }
 
-  private func absence(of missing: [Int]) -> String {
+  /// Which ranks did not come, in words.
+  static func absence(of missing: [Int], among count: Int, within timeout: Duration) -> String {
     let names = missing.prefix(8).map(String.init).joined(separator: ", ")
     let more = missing.count > 8 ? " and \(missing.count - 8) more" : ""
     return """
@@ -110,13 +114,14 @@ struct ConfigurationAgreement {
       return try store.get(key, timeout: timeout)
     } catch {
       guard error.code == .timeout else { throw error }
-      throw TrainingError(.communication, absence(of: [0]))
+      throw TrainingError(
+        .communication, Self.absence(of: [0], among: count, within: timeout))
     }
   }
 
   private func differences(_ configuration: RunConfiguration, yaml: [UInt8]) throws -> String {
     let text = String(decoding: yaml, as: UTF8.self)
-    guard text != configuration.yaml(commented: false) else { return "" }
+    guard !text.isExactly(configuration.yaml(commented: false)) else { return "" }
     let first = try RunConfiguration.parse(text, file: "configuration of rank 0")
     return configuration.differences(from: first)
       .map { difference in

@@ -59,6 +59,8 @@ struct LaunchSupervisor {
       phase = .stopping
       deadline = now + options.gracePeriod
       signalAll(SIGTERM)
+      // One that was stopped, and is why the others failed, takes no notice before it goes on.
+      signalAll(SIGCONT)
     }
   }
 

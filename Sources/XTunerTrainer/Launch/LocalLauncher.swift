@@ -96,7 +96,7 @@ public final class LocalLauncher: Sendable {
   }
 
   /// What torchrun sets for a rank, and whose child it is.
-  private func variables(rank: Int) -> [String: String] {
+  private func variables(rank: Int) -> [String: String] {  // own names
     [
       "RANK": String(rank), "LOCAL_RANK": String(rank),
       "WORLD_SIZE": String(options.processCount),

@@ -1,10 +1,30 @@
 import Torch
 
 extension ProcessGroup {
-  /// Bytes of a rank's message that the others are told.
-  private static let toldByteCount = 600
+  /// Characters of a rank's message that the others are told.
+  private static let toldCount = 600
   /// Ranks whose messages are shown.
   private static let shownCount = 3
+
+  /// Runs `body` on this rank and waits for the others; where it failed on any of them, all throw.
+  ///
+  /// Everything that one rank does while others wait goes through here, or its failure would cost them
+  /// the whole time-out and the cause. `body` must not use a group, unless it does so on all ranks
+  /// whatever happens.
+  ///
+  /// - Parameters:
+  ///   - task: What is done, for the message of those that did not fail themselves.
+  ///   - body: This rank's part; nothing on ranks that only wait.
+  /// - Returns: What `body` gave on this rank.
+  /// - Throws: What `body` threw; on the other ranks ``TrainingError`` of communication that names
+  ///   the ranks that failed, with their messages; `CommunicationError` where a rank did not come.
+  func agree<Value>(_ task: String, _ body: () throws -> Value) throws -> Value {
+    let result = Result { try body() }
+    let failures = try failures(of: result, task)
+    let value = try result.get()
+    if let failures { throw TrainingError(.communication, "\(task): \(failures)") }
+    return value
+  }
 
   /// What went wrong on the ranks, which all call this together after they did the same task.
   ///
@@ -20,7 +40,7 @@ extension ProcessGroup {
   ) throws(CommunicationError) -> String? {
     var cause: [UInt8] = []
     if case .failure(let error) = result {
-      cause = Array("\(error)".utf8.prefix(Self.toldByteCount))
+      cause = Array("\(error)".prefix(Self.toldCount).utf8)
     }
     guard size > 1 else { return Self.text(cause.isEmpty ? [] : [(ranks[0], cause)]) }
     let causes = try gatherBytes(cause, label: task)

@@ -1,4 +1,5 @@
 import Foundation
+import XTunerSystem
 
 /// This process's place among the processes of a run, as its launcher tells it.
 public struct RankEnvironment: Sendable, Hashable {
@@ -32,8 +33,6 @@ public struct RankEnvironment: Sendable, Hashable {
   public var launcher: Launcher
   /// The process id of a ``Launcher/local`` launcher, with which this process ends.
   public var launcherProcess: Int32?
-  /// How often the launcher has started the ranks before, with the same store.
-  public var restartCount = 0
   /// Cores that the scheduler gave to each process; nil where it said nothing.
   public var coresPerProcess: Int?
 
@@ -41,7 +40,7 @@ public struct RankEnvironment: Sendable, Hashable {
   public init(
     rank: Int, worldSize: Int, localRank: Int, localWorldSize: Int, masterAddress: String,
     masterPort: Int, usesAgentStore: Bool = false, launcher: Launcher,
-    launcherProcess: Int32? = nil, restartCount: Int = 0, coresPerProcess: Int? = nil
+    launcherProcess: Int32? = nil, coresPerProcess: Int? = nil
   ) {
     self.rank = rank
     self.worldSize = worldSize
@@ -52,7 +51,6 @@ public struct RankEnvironment: Sendable, Hashable {
     self.usesAgentStore = usesAgentStore
     self.launcher = launcher
     self.launcherProcess = launcherProcess
-    self.restartCount = restartCount
     self.coresPerProcess = coresPerProcess
   }
 
@@ -68,11 +66,12 @@ public struct RankEnvironment: Sendable, Hashable {
   ///
   /// - Parameters:
   ///   - requested: `run.threads`; 0 divides the cores among the processes of the machine.
-  ///   - coreCount: Cores that this process may run on; nil asks the system.
+  ///   - coreCount: Cores that this process may run on; nil asks the system, which knows the quotas of
+  ///     containers.
   /// - Returns: At least 1.
   public func threadCount(requested: Int, coreCount: Int? = nil) -> Int {
     guard requested == 0 else { return requested }
-    let coreCount = coreCount ?? ProcessInfo.processInfo.activeProcessorCount
+    let coreCount = coreCount ?? ProcessorCount.available()
     if let coresPerProcess { return max(1, min(coresPerProcess, coreCount)) }
     return max(1, coreCount / localWorldSize)
   }
@@ -129,7 +128,6 @@ extension RankEnvironment {
     let port = reader.integer("MASTER_PORT", in: 1...65535)
     let usesAgentStore = reader.flag("TORCHELASTIC_USE_AGENT_STORE")
     let launcherProcess = reader.optionalInteger(launcherVariable, in: 1...Int(Int32.max))
-    let restartCount = reader.optionalInteger("TORCHELASTIC_RESTART_COUNT", in: 0...Int.max)
     guard let rank, let worldSize, let localRank, let localWorldSize, let address, let port,
       reader.problems.isEmpty
     else { throw RankEnvironmentError(launcher: .torchrun, problems: reader.problems) }
@@ -137,6 +135,6 @@ extension RankEnvironment {
       rank: rank, worldSize: worldSize, localRank: localRank, localWorldSize: localWorldSize,
       masterAddress: address, masterPort: port, usesAgentStore: usesAgentStore,
       launcher: launcherProcess == nil ? .torchrun : .local,
-      launcherProcess: launcherProcess.map(Int32.init), restartCount: restartCount ?? 0)
+      launcherProcess: launcherProcess.map(Int32.init))
   }
 }

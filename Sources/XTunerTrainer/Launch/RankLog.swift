@@ -1,4 +1,5 @@
 import Foundation
+import XTunerSystem
 
 /// The log file of a rank other than 0, opened for one launch.
 ///
@@ -18,14 +19,14 @@ final class RankLog: Sendable {
     _ layout: RunLayout, rank: Int, of worldSize: Int, now: Date = Date()
   ) throws(RunDirectoryError) {
     path = layout.log(ofRank: rank)
-    descriptor = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0o644)
+    descriptor = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0o666)
     guard descriptor >= 0 else {
       throw .system(path: path, action: "open for writing", errorNumber: errno)
     }
     start = Int(lseek(descriptor, 0, SEEK_END))
     let time = now.formatted(Date.ISO8601FormatStyle())
     let header = "\(start == 0 ? "" : "\n")\(time) rank \(rank) of \(worldSize) starts\n"
-    if let failure = FileWriting.writeAll(Array(header.utf8), to: descriptor) {
+    if let failure = WholeWrite.write(Array(header.utf8), to: descriptor) {
       close(descriptor)
       throw .system(path: path, action: "write", errorNumber: failure)
     }

@@ -7,6 +7,10 @@ import Synchronization
 /// ``init(path:resumingAfter:)`` repairs that.
 public final class MetricsWriter: Sendable {
   private let file: AppendOnlyFile
+  /// Whether the step that counts as done has an evaluation already.
+  let isEvaluated: Bool
+  /// The last step that the file had before anything was cut off; nil for a file without lines.
+  let lastStep: Int?
 
   /// Opens the file for a new run, or for a run that continues.
   ///
@@ -22,14 +26,21 @@ public final class MetricsWriter: Sendable {
   ///   not a metrics line.
   public init(path: String, resumingAfter step: Int?) throws(RunDirectoryError) {
     let contents = FileManager.default.contents(atPath: path) ?? Data()
-    if let step {
-      let kept = try MetricsFile.lines(contents, through: step, path: path)
-      if kept != contents { try FileWriting.replace(path, with: kept) }
-    } else if !contents.isEmpty {
-      throw .init(
-        code: .occupied, path: path,
-        reason: "holds the metrics of an earlier run; resume it, or set another run.directory")
+    guard let step else {
+      guard contents.isEmpty else {
+        throw .init(
+          code: .occupied, path: path,
+          reason: "holds the metrics of an earlier run; resume it, or set another run.directory")
+      }
+      (isEvaluated, lastStep) = (false, nil)
+      file = try AppendOnlyFile(path: path)
+      return
     }
+    let lines = try MetricsFile.complete(contents, path: path)
+    isEvaluated = lines.contains { $0.step == step && $0.isEvaluation }
+    lastStep = lines.map(\.step).max()
+    let kept = MetricsFile.joined(lines.filter { $0.step <= step })
+    if kept != contents { try FileWriting.replace(path, with: kept) }
     file = try AppendOnlyFile(path: path)
   }
 
@@ -53,12 +64,10 @@ public final class MetricsWriter: Sendable {
 enum MetricsFile {
   private static let newline = UInt8(ascii: "\n")
 
-  /// The lines up to a step, torn line at the end left out.
-  static func lines(
-    _ contents: Data, through step: Int, path: String
-  ) throws(RunDirectoryError) -> Data {
+  /// The file that has these lines.
+  static func joined(_ lines: [Line]) -> Data {
     var kept = Data()
-    for line in try complete(contents, path: path) where line.step <= step {
+    for line in lines {
       kept.append(contentsOf: line.bytes)
       kept.append(newline)
     }
@@ -69,6 +78,9 @@ enum MetricsFile {
   struct Line {
     let step: Int
     let bytes: Data
+
+    /// Whether it is of an evaluation and not of a step.
+    var isEvaluation: Bool { MetricsFile.object(bytes)?["evaluation_loss"] != nil }
   }
 
   /// Every whole line; a last line that is not whole is left out.
@@ -103,7 +115,7 @@ enum MetricsFile {
     return object(bytes)?["step"] as? Int
   }
 
-  static func object(_ bytes: Data) -> [String: Any]? {
+  static func object(_ bytes: Data) -> [String: Any]? {  // own names
     (try? JSONSerialization.jsonObject(with: bytes)) as? [String: Any]
   }
 }

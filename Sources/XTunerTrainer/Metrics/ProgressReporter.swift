@@ -20,6 +20,14 @@ public final class ProgressReporter: Sendable {
     /// Smoothed seconds of a step, for the estimate.
     var stepSeconds: Double?
     var evaluationLoss: Double?
+    /// The last step that was shown on the status line.
+    var shown: StepMetrics?
+  }
+
+  /// A fact about a step; those with the highest rank go first where there is no room.
+  private struct Field {
+    var text: String
+    var rank: Int
   }
 
   private let style: Style
@@ -82,10 +90,11 @@ public final class ProgressReporter: Sendable {
         return
       case .plainLines:
         guard metrics.step % everySteps == 0 || isLast || metrics.step == 1 else { return }
-        output("\(fields(metrics, state).joined(separator: "  "))\n")
+        output("\(Self.joined(fields(metrics, state)))\n")
       case .statusLine:
         if let last = state.lastDrawn, instant - last < .milliseconds(100), !isLast { return }
         state.lastDrawn = instant
+        state.shown = metrics
         state.line = statusLine(metrics, state)
         output("\r\(painted(state.line))\u{1B}[K")
       }
@@ -94,7 +103,11 @@ public final class ProgressReporter: Sendable {
 
   /// Shows the result of an evaluation.
   public func report(_ metrics: EvaluationMetrics) {
-    state.withLock { $0.evaluationLoss = metrics.loss }
+    state.withLock { state in
+      state.evaluationLoss = metrics.loss
+      // The line that `note` draws again, which may be the last one.
+      if let shown = state.shown { state.line = statusLine(shown, state) }
+    }
     guard style != .quiet else { return }
     let duration = NumberFormat.duration(seconds: metrics.seconds)
     let loss = NumberFormat.loss(metrics.loss)
@@ -106,7 +119,9 @@ public final class ProgressReporter: Sendable {
   /// Prints a line above the status line, also when progress is quiet.
   public func note(_ message: String) {
     state.withLock { state in
-      guard style == .statusLine, !state.line.isEmpty else { return output("\(message)\n") }
+      guard style == .statusLine else { return output("\(message)\n") }
+      let message = message.wrapped(columns: width())
+      guard !state.line.isEmpty else { return output("\(message)\n") }
       output("\r\u{1B}[K\(message)\n\(painted(state.line))\u{1B}[K")
     }
   }
@@ -116,32 +131,44 @@ public final class ProgressReporter: Sendable {
     state.withLock { state in
       if style == .statusLine, !state.line.isEmpty { output("\n") }
       state.line = ""
+      state.shown = nil
     }
   }
 
   // MARK: - Text
 
-  /// The facts about a step, most important first.
-  private func fields(_ metrics: StepMetrics, _ state: State) -> [String] {
+  /// The facts about a step in the order in which they are shown.
+  ///
+  /// How far the run is and how well it does stay longest: a norm or the share of a peak rate says
+  /// little in passing, and both are in the metrics.
+  private func fields(_ metrics: StepMetrics, _ state: State) -> [Field] {
     let step = String(metrics.step)
     let total = String(totalSteps)
     let margin = String(repeating: " ", count: max(total.count - step.count, 0))
-    var fields = [
-      "step \(margin)\(step)/\(total)",
-      "loss \(NumberFormat.loss(metrics.loss))",
-      "lr \(NumberFormat.scientific(metrics.learningRate))",
-      "norm \(NumberFormat.fixed(metrics.gradientNorm, digits: 2))",
-      "\(NumberFormat.si(metrics.tokensPerSecond)) tok/s",
+    var fields = [Field(text: "step \(margin)\(step)/\(total)", rank: 0)]
+    if metrics.isSkipped { fields.append(Field(text: "SKIPPED", rank: 1)) }
+    fields += [
+      Field(text: "loss \(NumberFormat.loss(metrics.loss))", rank: 2),
+      Field(text: "lr \(NumberFormat.scientific(metrics.learningRate))", rank: 7),
+      Field(text: "norm \(NumberFormat.fixed(metrics.gradientNorm, digits: 2))", rank: 9),
+      Field(text: "\(NumberFormat.si(metrics.tokensPerSecond)) tok/s", rank: 6),
     ]
     if let share = metrics.modelFlopsUtilization {
-      fields.append("MFU \(NumberFormat.percent(share))")
+      fields.append(Field(text: "MFU \(NumberFormat.percent(share))", rank: 8))
     }
     let remaining = Double(max(totalSteps - metrics.step, 0)) * (state.stepSeconds ?? .nan)
-    fields.append("ETA \(NumberFormat.duration(seconds: remaining))")
-    if let bytes = metrics.memoryPeakBytes { fields.append(NumberFormat.bytes(bytes)) }
-    if let loss = state.evaluationLoss { fields.append("eval \(NumberFormat.loss(loss))") }
-    if metrics.isSkipped { fields.insert("SKIPPED", at: 1) }
+    fields.append(Field(text: "ETA \(NumberFormat.duration(seconds: remaining))", rank: 3))
+    if let bytes = metrics.memoryPeakBytes {
+      fields.append(Field(text: NumberFormat.bytes(bytes), rank: 5))
+    }
+    if let loss = state.evaluationLoss {
+      fields.append(Field(text: "eval \(NumberFormat.loss(loss))", rank: 4))
+    }
     return fields
+  }
+
+  private static func joined(_ fields: [Field]) -> String {
+    fields.map(\.text).joined(separator: "  ")
   }
 
   /// As many fields as fit, and a bar where there is room for one.
@@ -149,8 +176,11 @@ public final class ProgressReporter: Sendable {
     // The last column stays free: many terminals break the line when it is filled.
     let room = max(width() - 1, 20)
     var fields = fields(metrics, state)
-    while fields.count > 1, fields.joined(separator: "  ").count > room { fields.removeLast() }
-    let text = fields.joined(separator: "  ")
+    while fields.count > 1, Self.joined(fields).count > room {
+      let least = fields.indices.max { fields[$0].rank < fields[$1].rank }
+      if let least { fields.remove(at: least) }
+    }
+    let text = Self.joined(fields)
     let barWidth = min(room - text.count - 2, 24)
     guard barWidth >= 10 else { return String(text.prefix(room)) }
     let share = Double(metrics.step) / Double(max(totalSteps, 1))

@@ -40,7 +40,7 @@ public struct StepMetrics: Sendable, Equatable {
   public var routerZLoss: Double?
   /// The output z-loss, with its factor.
   public var zLoss: Double?
-  /// True when the update was not applied because of its gradient norm.
+  /// True when the update was not applied: because of its gradient norm, or for want of a label.
   public var isSkipped: Bool
   /// Loss by data source, in the order of the configuration.
   public var sourceLosses: [NamedValue]
@@ -96,11 +96,13 @@ public struct StepMetrics: Sendable, Equatable {
 
   /// The step as a line of `metrics.jsonl`, without the final newline.
   ///
-  /// A number that is not finite is `null`, and the object `non_finite` says what it was.
+  /// A number that is not finite is `null`, and the object `non_finite` says what it was. A step
+  /// without labels has neither loss nor norm: `null`, with 0 `loss_tokens`.
   public var jsonLine: String {
     var line = MetricsLine(step: step)
-    line.add("loss", loss)
-    line.add("grad_norm", gradientNorm)
+    let hasLoss = lossTokens > 0
+    line.add("loss", hasLoss ? loss : Double?.none)
+    line.add("grad_norm", hasLoss ? gradientNorm : Double?.none)
     line.add("lr", learningRate)
     line.add("tokens", tokens)
     line.add("loss_tokens", lossTokens)

@@ -20,7 +20,7 @@ public final class TensorBoardWriter: Sendable {
     folder: String, resumingAfter step: Int = 0, now: @escaping @Sendable () -> Date = { Date() }
   ) throws(RunDirectoryError) {
     self.now = now
-    if mkdir(folder, 0o755) != 0, errno != EEXIST {
+    if mkdir(folder, 0o777) != 0, errno != EEXIST {
       throw .system(path: folder, action: "make the folder", errorNumber: errno)
     }
     let host = ProcessInfo.processInfo.hostName

@@ -1,4 +1,5 @@
 import Foundation
+import XTunerSystem
 
 /// What the program knows about the terminal behind a stream.
 public struct Terminal: Sendable {
@@ -8,6 +9,11 @@ public struct Terminal: Sendable {
   /// The terminal behind standard error, where progress goes.
   public static var standardError: Terminal {
     .init(descriptor: STDERR_FILENO, environment: ProcessInfo.processInfo.environment)
+  }
+
+  /// The terminal behind standard output, where results go.
+  public static var standardOutput: Terminal {
+    .init(descriptor: STDOUT_FILENO, environment: ProcessInfo.processInfo.environment)
   }
 
   /// Describes a stream.
@@ -35,6 +41,6 @@ public struct Terminal: Sendable {
 
   /// Writes a text; a stream that is gone is not worth stopping a run for.
   public func write(_ text: String) {
-    _ = FileWriting.writeAll(Array(text.utf8), to: descriptor)
+    _ = WholeWrite.write(Array(text.utf8), to: descriptor)
   }
 }

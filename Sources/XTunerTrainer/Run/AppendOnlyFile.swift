@@ -1,5 +1,6 @@
 import Foundation
 import Synchronization
+import XTunerSystem
 
 /// A file that only grows, one whole write a record.
 ///
@@ -11,7 +12,7 @@ final class AppendOnlyFile: Sendable {
 
   init(path: String) throws(RunDirectoryError) {
     self.path = path
-    let opened = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0o644)
+    let opened = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0o666)
     guard opened >= 0 else {
       throw .system(path: path, action: "open for writing", errorNumber: errno)
     }
@@ -26,7 +27,7 @@ final class AppendOnlyFile: Sendable {
   func append(_ bytes: some Collection<UInt8>) throws(RunDirectoryError) {
     let bytes = Array(bytes)
     let failure: Int32? = descriptor.withLock { descriptor in
-      FileWriting.writeAll(bytes, to: descriptor)
+      WholeWrite.write(bytes, to: descriptor)
     }
     if let failure { throw .system(path: path, action: "write", errorNumber: failure) }
   }
@@ -43,32 +44,16 @@ final class AppendOnlyFile: Sendable {
 
 /// Whole-file writing that a kill cannot leave half done.
 enum FileWriting {
-  /// Writes all bytes to a descriptor.
-  ///
-  /// - Returns: The error number of the failure; `nil` when all is written.
-  static func writeAll(_ bytes: [UInt8], to descriptor: Int32) -> Int32? {
-    var written = 0
-    while written < bytes.count {
-      let count = bytes[written...].withUnsafeBytes {
-        write(descriptor, $0.baseAddress, $0.count)
-      }
-      if count < 0, errno == EINTR { continue }
-      guard count > 0 else { return count < 0 ? errno : EIO }
-      written += count
-    }
-    return nil
-  }
-
   /// Replaces a file: writes `PATH.incomplete`, synchronizes it and renames it over the file.
   static func replace(
     _ path: String, with bytes: some Collection<UInt8>
   ) throws(RunDirectoryError) {
     let temporary = "\(path).incomplete"
-    let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+    let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)
     guard descriptor >= 0 else {
       throw .system(path: path, action: "write", errorNumber: errno)
     }
-    var failure = writeAll(Array(bytes), to: descriptor)
+    var failure = WholeWrite.write(Array(bytes), to: descriptor)
     if failure == nil, fsync(descriptor) != 0 { failure = errno }
     close(descriptor)
     if failure == nil, rename(temporary, path) != 0 { failure = errno }

@@ -1,4 +1,6 @@
 import Foundation
+import Synchronization
+import XTunerSystem
 
 /// Where the parts of a run lie, below its directory.
 public struct RunLayout: Sendable, Equatable {
@@ -52,11 +54,19 @@ public struct RunLayout: Sendable, Equatable {
 /// A run directory that this process owns until the value is destroyed.
 ///
 /// Ownership is an advisory lock (`flock`) on `run.lock`, which the kernel releases however the
-/// process ends; a lock file that merely lies around locks nothing.
+/// process ends; a lock file that merely lies around locks nothing. A directory whose run never
+/// began, since it was refused, goes away with the value as far as this value made it.
 public final class RunDirectory: Sendable {
   /// Where everything lies.
   public let layout: RunLayout
   private let lockDescriptor: Int32
+  /// The directory itself, whatever its name is by now.
+  private let descriptor: Int32
+  /// Folders that were not there before, outermost first.
+  private let madeFolders: [String]
+  private let madeRoot: Bool
+  private let madeLock: Bool
+  private let isBegun = Atomic<Bool>(false)
 
   /// Makes the directory if needed, with a folder for logs where there are several ranks, and takes
   /// its lock.
@@ -65,19 +75,76 @@ public final class RunDirectory: Sendable {
   ///   or when nothing can be written there.
   public init(path: String, rankCount: Int = 1) throws(RunDirectoryError) {
     layout = RunLayout(root: path)
-    try Self.makeFolders(path)
-    if rankCount > 1 { try Self.makeFolders(layout.logs) }
-    lockDescriptor = try Self.takeLock(layout)
+    var made = try Self.makeFolders(path)
+    madeRoot = !made.isEmpty
+    if rankCount > 1 { made += try Self.makeFolders(layout.logs) }
+    madeFolders = made
+    do throws(RunDirectoryError) {
+      (lockDescriptor, madeLock) = try Self.takeLock(layout)
+    } catch {
+      for folder in made.reversed() { rmdir(folder) }
+      throw error
+    }
+    descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard descriptor >= 0 else {
+      let failure = errno
+      close(lockDescriptor)
+      throw .system(path: path, action: "open the run directory", errorNumber: failure)
+    }
   }
 
   deinit {
+    if !isBegun.load(ordering: .relaxed) { removeTraces() }
     // Closing the descriptor releases the lock.
     close(lockDescriptor)
+    close(descriptor)
   }
 
-  /// Writes `config.yaml`, replacing an earlier one as a whole.
+  /// Checks that the directory's name still leads to it: before a file is made by name.
+  ///
+  /// Otherwise the run would go on in a new directory of that name, and lie in two halves.
+  ///
+  /// - Throws: ``RunDirectoryError``, `moved`.
+  func checkIsInPlace() throws(RunDirectoryError) {
+    var (own, found) = (stat(), stat())
+    guard fstat(descriptor, &own) == 0, stat(layout.root, &found) == 0, own.st_dev == found.st_dev,
+      own.st_ino == found.st_ino
+    else {
+      throw .init(
+        code: .moved, path: layout.root,
+        reason: """
+          is no longer the directory that the run writes to: it was renamed, removed or replaced \
+          meanwhile; give it its name back, and the same command goes on from its newest checkpoint
+          """)
+    }
+  }
+
+  /// Checks that nothing lies in the way of what is written when training has ended.
+  ///
+  /// - Throws: ``RunDirectoryError`` that names a file where a folder is to be, or the other way round.
+  func checkPlaces() throws(RunDirectoryError) {
+    let places = [
+      (layout.checkpoints, isFolder: true), (layout.export, true), (layout.tensorboard, true),
+      (layout.traces, true), (layout.lossChart, false), (layout.trace, false),
+      (layout.metrics, false), (layout.configuration, false),
+    ]
+    for (path, isFolder) in places {
+      var status = stat()
+      guard stat(path, &status) == 0 else { continue }
+      guard (status.st_mode & S_IFMT == S_IFDIR) != isFolder else { continue }
+      throw .init(
+        code: .unwritable, path: path,
+        reason: """
+          is \(isFolder ? "no folder, and the run will write one" : "a folder, and the run will write a file") \
+          there; move it away
+          """)
+    }
+  }
+
+  /// Writes `config.yaml`, replacing an earlier one as a whole; with it the run has begun.
   public func write(_ configuration: RunConfiguration) throws(RunDirectoryError) {
     try FileWriting.replace(layout.configuration, with: configuration.yaml(commented: true).utf8)
+    isBegun.store(true, ordering: .relaxed)
   }
 
   /// Writes a file of the run as a whole: after a kill there is the old file or the new one.
@@ -90,23 +157,36 @@ public final class RunDirectory: Sendable {
     try FileWriting.replace(path, with: text.utf8)
   }
 
-  static func makeFolders(_ path: String) throws(RunDirectoryError) {
-    var partial = path.hasPrefix("/") ? "/" : ""
-    for part in path.split(separator: "/") {
-      partial += partial.isEmpty || partial.hasSuffix("/") ? String(part) : "/\(part)"
-      guard mkdir(partial, 0o755) != 0 else { continue }
-      let failure = errno
-      var status = stat()
-      let isFolder = stat(partial, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
-      // mkdir on a read-only disk may report EROFS for a folder that is there.
-      guard isFolder else {
-        throw .system(path: path, action: "make the run directory", errorNumber: failure)
-      }
+  /// Makes a folder and those above it; those that were not there, outermost first.
+  @discardableResult
+  static func makeFolders(_ path: String) throws(RunDirectoryError) -> [String] {
+    var made: [String] = []
+    if let failure = Folders.make(path, made: &made) {
+      for folder in made.reversed() { rmdir(folder) }
+      throw .system(path: path, action: "make the run directory", errorNumber: failure)
     }
+    return made
   }
 
-  private static func takeLock(_ layout: RunLayout) throws(RunDirectoryError) -> Int32 {
-    let descriptor = open(layout.lock, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
+  /// Removes what a run leaves that was refused; what has content stays, and folders with it.
+  private func removeTraces() {
+    if madeLock { unlink(layout.lock) }
+    let logs = (try? FileManager.default.contentsOfDirectory(atPath: layout.logs)) ?? []
+    for path in [layout.log, layout.metrics] + logs.map({ "\(layout.logs)/\($0)" }) {
+      var status = stat()
+      if stat(path, &status) == 0, status.st_size == 0 { unlink(path) }
+    }
+    // In a folder that was not there before, the curves are this process's.
+    if madeRoot { try? FileManager.default.removeItem(atPath: layout.tensorboard) }
+    for folder in madeFolders.reversed() { rmdir(folder) }
+  }
+
+  /// The lock's descriptor, and whether its file was not there before.
+  private static func takeLock(
+    _ layout: RunLayout
+  ) throws(RunDirectoryError) -> (descriptor: Int32, isNew: Bool) {
+    let isNew = access(layout.lock, F_OK) != 0
+    let descriptor = open(layout.lock, O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
     guard descriptor >= 0 else {
       throw .system(
         path: layout.root, action: "write in the run directory", errorNumber: errno)
@@ -122,15 +202,23 @@ public final class RunDirectory: Sendable {
         code: .inUse, path: layout.root,
         reason: "is in use by \(owner(layout.lock)); wait for it, or set another run.directory")
     }
+    // One that was refused may have removed the file between opening and locking.
+    var (own, current) = (stat(), stat())
+    guard fstat(descriptor, &own) == 0, stat(layout.lock, &current) == 0,
+      own.st_ino == current.st_ino
+    else {
+      close(descriptor)
+      return try takeLock(layout)
+    }
     let owner = "\(getpid()) \(ProcessInfo.processInfo.hostName)\n"
     guard ftruncate(descriptor, 0) == 0,
-      FileWriting.writeAll(Array(owner.utf8), to: descriptor) == nil
+      WholeWrite.write(Array(owner.utf8), to: descriptor) == nil
     else {
       let failure = errno
       close(descriptor)
       throw .system(path: layout.lock, action: "write", errorNumber: failure)
     }
-    return descriptor
+    return (descriptor, isNew)
   }
 
   /// The process that a lock file names, in words.

@@ -14,6 +14,8 @@ public struct RunDirectoryError: Error, Sendable, Equatable, CustomStringConvert
     case damaged
     /// The directory holds another run.
     case occupied
+    /// The directory's name leads to another one, or nowhere, while the run goes on.
+    case moved
   }
 
   /// What kind of failure it is.

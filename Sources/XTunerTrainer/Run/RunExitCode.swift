@@ -37,8 +37,12 @@ public enum RunExitCode: Int32, Sendable, CaseIterable {
     case .nonFinite: "Loss, gradients or weights are not finite."
     case .tensorOperation: "A tensor operation failed, such as for want of memory."
     case .storage:
-      "A file cannot be written: no space, no permission, or the run directory is in use."
-    case .communication: "A rank was lost, timed out or could not be reached."
+      """
+      A file cannot be written: no space, no permission, or the folder is in use or holds something \
+      else.
+      """
+    case .communication:
+      "A rank was lost, timed out or could not be reached; or another one failed, and how is said."
     case .stopped:
       "Stopped by a signal after a checkpoint was written; the same command resumes the run."
     case .interrupted: "Interrupted a second time: stopped at once, without a checkpoint."

@@ -14,6 +14,14 @@ public final class RunLog: Sendable {
     case error
   }
 
+  /// The event of a checkpoint that is on the disk, under its name.
+  static let checkpointWritten = "checkpoint written"
+  /// The event of a session's start.
+  static let runStarted = "run started"
+  /// The origin of a session that begins at step 0.
+  static let newRun = "new run"
+  private static let newRunField = "origin=\"\(newRun)\""
+
   private let file: AppendOnlyFile
   private let now: @Sendable () -> Date
 
@@ -42,11 +50,31 @@ public final class RunLog: Sendable {
   ) throws(RunDirectoryError) {
     var line = "\(Self.timestamp(now())) \(level.rawValue) \(message)"
     for (name, value) in fields {
-      let isPlain = !value.isEmpty && value.allSatisfy { !$0.isWhitespace && $0 != "\"" }
+      let isPlain =
+        !value.isEmpty
+        && value.unicodeScalars.allSatisfy {
+          !$0.properties.isWhitespace && $0 != "\"" && $0.properties.generalCategory != .control
+        }
       line += " \(name)=\(isPlain ? value : ConfigurationValue.quoted(value))"
     }
     let single = line.replacing("\r", with: "\\r").replacing("\n", with: "\\n")
     try file.append(Array("\(single)\n".utf8))
+  }
+
+  /// The step of the last checkpoint that a log says was written since the run last began anew; nil
+  /// where it says so of none.
+  static func lastCheckpointStep(inLog path: String) -> Int? {
+    guard let contents = FileManager.default.contents(atPath: path) else { return nil }
+    let written = " \(Level.info.rawValue) \(checkpointWritten) step="
+    for line in String(decoding: contents, as: UTF8.self).split(separator: "\n").reversed() {
+      if let event = line.range(of: written) {
+        return Int(line[event.upperBound...].prefix { $0.isASCII && $0.isNumber })
+      }
+      if line.contains(" \(Level.info.rawValue) \(runStarted) "), line.contains(newRunField) {
+        return nil
+      }
+    }
+    return nil
   }
 
   /// Waits until the log is on the disk.

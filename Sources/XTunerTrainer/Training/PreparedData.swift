@@ -1,14 +1,17 @@
 import Foundation
 public import XTunerData
 public import XTunerModels
+import XTunerSystem
 public import XTunerTokenizers
 
 /// The tokenised data of a run, with how it is packed.
 public struct PreparedData {
   /// The tokenizer.
   public let tokenizer: Tokenizer
-  /// The chat template.
-  public let template: ChatTemplate
+  /// The chat template with the reason for it.
+  public let templateChoice: ChatTemplateChoice
+  /// The chat template; nil where the folder's own is of no known family, which text does not need.
+  public var template: ChatTemplate? { templateChoice.template }
   /// Sources to train on, without held-out samples.
   public let training: [DataSource]
   /// Held-out sources; empty when there is no evaluation.
@@ -26,12 +29,13 @@ public struct PreparedData {
 
   /// Reads and tokenises, or finds in the cache, everything that `configuration.data` names.
   ///
-  /// A token id beyond the embedding of `model` is an error. `progress` is called now and then with
-  /// a sentence about what is being tokenised. `resuming` is what a checkpoint says of the data: a run
-  /// goes on by the rules that it began with.
+  /// A token id beyond the embedding of `model` is an error. `currentDate` is what gpt-oss is told
+  /// unless the configuration says it, nil for today. `resuming` is what a checkpoint says of the
+  /// data: a run goes on by the rules that it began with. `progress` is called now and then with a
+  /// sentence about what is being tokenised.
   public init(
     _ configuration: RunConfiguration, model: ModelConfiguration?,
-    resuming saved: LoaderIdentity? = nil,
+    resuming saved: LoaderIdentity? = nil, currentDate: String? = nil,
     progress: (String) -> Void = { _ in }
   ) throws {
     let data = configuration.data
@@ -39,23 +43,22 @@ public struct PreparedData {
       throw configuration.error(
         at: "tokenizer.path", "is needed when the model has no folder; give a tokenizer.json")
     }
+    try configuration.checkPresence("tokenizer.path", tokenizerPath)
     let tokenizer = try Tokenizer(path: tokenizerPath)
-    let template = try configuration.chatTemplate()
+    if configuration.model.path != nil, let model {
+      try configuration.checkEndTokens(of: model, tokenizer)
+    }
+    let choice = try configuration.chatTemplate(on: currentDate)
     let packing = PackPlanner(
       mode: PackingMode(data.packing), sequenceLength: data.sequenceLength,
       lookAhead: data.packingWindow)
     let rules = saved.map { $0.rules ?? .version1 } ?? .current
-    let policies = Self.overlongPolicies(data, rules: rules)
-    let options = TokenizingOptions(
-      sequenceLength: data.sequenceLength,
-      overlong: policies.conversations, overlongTexts: policies.texts,
-      maximumMaskedShare: data.maxMaskedShare,
-      endOfDocumentToken: try Self.endOfDocument(configuration, tokenizer, model: model),
-      modelVocabularySize: model?.vocabularySize, onError: ErrorPolicy(data.onError))
-
+    let options = try Self.tokenizingOptions(
+      configuration, tokenizer, model: model, rules: rules)
     var builder = SourceBuilder(
       store: TokenCacheStore(folder: configuration.cacheFolder), tokenizer: tokenizer,
-      template: template, options: options, threadCount: data.workers)
+      choice: choice, options: options, threadCount: data.workers,
+      maximumRecordSize: data.maxRecordBytes)
     var training: [DataSource] = []
     var evaluation: [DataSource] = []
     var counts: [TokenizingCounts] = []
@@ -89,20 +92,21 @@ public struct PreparedData {
       }
     }
     // After documents were held out, so that no piece of one is trained on.
-    let cutsTexts = policies.texts == .keep
+    let cutsTexts = options.overlongTexts == .keep
     if cutsTexts && data.packing != .split {
       training = training.map { $0.cut(toAtMost: data.sequenceLength) }
       evaluation = evaluation.map { $0.cut(toAtMost: data.sequenceLength) }
     }
+    if builder.hasConversations { builder.notes.append(configuration.note(on: choice)) }
     self.cutsTexts = cutsTexts
     self.rules = rules
     self.tokenizer = tokenizer
-    self.template = template
+    templateChoice = choice
     self.training = training
     self.evaluation = evaluation
     self.counts = counts
     self.packing = packing
-    self.notes = builder.notes + Self.notes(on: rules, configuration)
+    self.notes = tokenizer.notes + builder.notes + Self.notes(on: rules, configuration)
   }
 
   /// The loader of training packs.
@@ -123,7 +127,7 @@ public struct PreparedData {
         packing: packing, packsPerStep: configuration.training.packsPerStep,
         seed: UInt64(configuration.run.seed), isShuffled: configuration.data.shuffle,
         rules: rules, epochLimit: configuration.training.epochs,
-        grouping: grouping))
+        grouping: grouping, maximumMaskedShare: configuration.data.maxMaskedShare))
   }
 
   /// The held-out packs, or nil when there is no evaluation.
@@ -133,6 +137,21 @@ public struct PreparedData {
     guard !evaluation.isEmpty else { return nil }
     return try EvaluationLoader(
       sources: evaluation, packing: packing, packLimit: configuration.evaluation.maxPacks)
+  }
+
+  /// How records become samples.
+  static func tokenizingOptions(
+    _ configuration: RunConfiguration, _ tokenizer: Tokenizer, model: ModelConfiguration?,
+    rules: DataRules = .current
+  ) throws -> TokenizingOptions {
+    let data = configuration.data
+    let policies = overlongPolicies(data, rules: rules)
+    return TokenizingOptions(
+      sequenceLength: data.sequenceLength,
+      overlong: policies.conversations, overlongTexts: policies.texts,
+      maximumMaskedShare: data.maxMaskedShare,
+      endOfDocumentToken: try endOfDocument(configuration, tokenizer, model: model),
+      modelVocabularySize: model?.vocabularySize, onError: ErrorPolicy(data.onError))
   }
 
   /// What happens to over-long conversations and texts; nil where texts are not treated apart.
@@ -171,7 +190,6 @@ public struct PreparedData {
   private static func sampleCount(_ sources: [DataSource]) -> Int {
     sources.reduce(0) { $0 + $1.samples.count }
   }
-
   private static func endOfDocument(
     _ configuration: RunConfiguration, _ tokenizer: Tokenizer, model: ModelConfiguration?
   ) throws -> Int32? {
@@ -192,20 +210,23 @@ public struct PreparedData {
 private struct SourceBuilder {
   let store: TokenCacheStore
   let tokenizer: Tokenizer
-  let template: ChatTemplate?
+  let choice: ChatTemplateChoice
   let options: TokenizingOptions
   let threadCount: Int
+  let maximumRecordSize: Int
   var notes: [String] = []
+  /// Whether any source has tokens without a loss beside the first of each sample, which texts have not.
+  var hasConversations = false
 
   mutating func open(
     _ source: DataOptions.Source, progress: (String) -> Void
   ) throws -> (source: DataSource, counts: TokenizingCounts) {
     let name = source.name ?? source.path
-    let records = RecordSource(
-      paths: [source.path], name: name, format: DataFormat(source.format))
+    let records = RecordSource(source, maximumRecordSize: maximumRecordSize)
     var lastReport = ContinuousClock.now
     let result = try store.openOrBuild(
-      source: records, tokenizer: tokenizer, template: template, options: options,
+      source: records, tokenizer: tokenizer, template: choice.template,
+      templateAdvice: choice.advice, options: options,
       threadCount: max(threadCount, 1),
       progress: { state in
         guard ContinuousClock.now - lastReport > .seconds(2) else { return }
@@ -216,29 +237,42 @@ private struct SourceBuilder {
       notes.append("\(name): the token cache was made anew: \(reason)")
     }
     let counts = result.cache.counts
+    let unlearnedCount = result.cache.tokenCount - result.cache.lossTokenCount
+    hasConversations = hasConversations || unlearnedCount > result.cache.count
     notes += counts.losses.map { "\(name): \($0)" }
     if counts.truncated + counts.droppedOverlong > 0 {
       notes.append("\(name): see data.overlong and data.sequence_length")
+    }
+    let unused = result.cache.unusedKeys
+    if !unused.isEmpty {
+      notes.append(
+        "\(name): nothing reads these keys of its records: \(unused.joined(separator: ", "))")
     }
     return (DataSource(name: name, samples: result.cache, weight: source.weight), counts)
   }
 }
 
 extension RunConfiguration {
-  /// The chat template that `data.template` names; Qwen3's where none is, since both families that
-  /// can be built are Qwen3.
-  func chatTemplate() throws -> ChatTemplate {
-    do throws(ChatTemplateError) {
-      return try ChatTemplate.named(data.template ?? "qwen3")
-    } catch {
-      throw self.error(at: "data.template", error.description)
+  /// An end token that is an ordinary word would end answers and documents wherever it occurs.
+  func checkEndTokens(of model: ModelConfiguration, _ tokenizer: Tokenizer) throws {
+    for id in model.endTokenIDs.compactMap(Int32.init(exactly:)) where !tokenizer.isAdded(id) {
+      guard let word = tokenizer.token(of: id) else { continue }
+      throw error(
+        at: "tokenizer.path",
+        """
+        the model's eos_token_id \(id) is the word \
+        \(JSONValue.string(String(word.prefix(40))).text()) of this tokenizer, no token of its own; \
+        use the model's own tokenizer, or correct config.json
+        """)
     }
   }
-
   /// Where tokenised samples are kept: shared by all runs of a user unless told otherwise.
   var cacheFolder: String {
     if let folder = data.cacheDirectory { return folder }
-    return FileManager.default.homeDirectoryForCurrentUser.path + "/.cache/xtuner/tokens"
+    let caches = CacheFolder.path(
+      environment: ProcessInfo.processInfo.environment,
+      account: FileManager.default.homeDirectoryForCurrentUser.path)
+    return "\(caches)/xtuner/tokens"
   }
 }
 

@@ -36,68 +36,20 @@ public struct PreparedModel {
     path: String, computeDType: DType, isTrained: Bool = false, mesh: ProcessMesh = ProcessMesh()
   ) throws {
     let configuration = try ModelConfiguration(path: path)
-    self.init(configuration, computeDType: computeDType, isTrained: isTrained, mesh: mesh)
-    try load(path: path)
+    let folder = try HFCheckpointFolder(path: path)
+    self.init(
+      try folder.untying(configuration), computeDType: computeDType, isTrained: isTrained,
+      mesh: mesh)
+    try HFWeights.load(folder, into: model, units: units)
   }
 
   /// Copies the weights of a Hugging Face folder.
   public func load(path: String) throws {
-    let folder = try HFCheckpointFolder(path: path)
-    try HFWeights.load(folder, into: model, units: units)
+    try HFWeights.load(try HFCheckpointFolder(path: path), into: model, units: units)
   }
 
   /// Draws first weights.
   public func initialize(seed: UInt64) {
     units.initialize(seed: seed)
-  }
-}
-
-extension RunConfiguration {
-  /// The architecture that `model` describes, with `model.overrides` applied.
-  ///
-  /// - Throws: `ConfigurationError` for an unknown preset, `ModelConfigurationError` otherwise.
-  ///
-  /// Whether float8 is possible with it is checked too.
-  public func modelConfiguration() throws -> ModelConfiguration {
-    let configuration = try architecture()
-    try checkFloat8(configuration)
-    return configuration
-  }
-
-  private func architecture() throws -> ModelConfiguration {
-    let base: ModelConfiguration
-    if let preset = model.preset {
-      guard let found = ModelPreset.named(preset) else {
-        let names = ModelPreset.all.map(\.name)
-        throw error(
-          at: "model.preset",
-          "must be one of \(names.joined(separator: ", ")), is \(preset)")
-      }
-      base = found.configuration
-    } else if let architecture = model.architecture {
-      base = try ModelConfiguration(
-        parsing: Array(architecture.json().utf8), file: "model.architecture")
-    } else if let path = model.path {
-      base = try ModelConfiguration(path: path)
-    } else {
-      throw error(at: "model", "needs one of path, preset and architecture")
-    }
-    guard case .mapping(let entries) = model.overrides, !entries.isEmpty else { return base }
-    return try base.applying(entries, file: "model.overrides")
-  }
-}
-
-extension ModelConfiguration {
-  /// The configuration with keys of its `config.json` replaced.
-  func applying(
-    _ overrides: [ConfigurationValue.Entry], file: String
-  ) throws -> ModelConfiguration {
-    let document = try JSONDocument(parsing: Array(try configurationText().utf8))
-    guard var object = document.object else { return self }
-    for entry in overrides {
-      object[entry.key] = try JSONDocument(parsing: Array(entry.value.json().utf8))
-    }
-    return try ModelConfiguration(
-      parsing: Array(JSONDocument.object(object).compactText().utf8), file: file)
   }
 }

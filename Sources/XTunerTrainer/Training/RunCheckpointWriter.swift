@@ -44,21 +44,35 @@ final class RunCheckpointWriter {
   private let progress = Progress()
   private var unfinished: UnfinishedCheckpoint?
   private var contents: RunCheckpointContents?
+  private var stepUnderWay: Int?
+  private let hasWritten: (_ step: Int) throws -> Void
 
-  init(store: RunCheckpointStore, mesh: ProcessMesh) {
+  /// A writer that has nothing to do yet.
+  ///
+  /// `hasWritten` is called on every rank, inside one of the calls below, when a checkpoint has its
+  /// name.
+  init(
+    store: RunCheckpointStore, mesh: ProcessMesh,
+    hasWritten: @escaping (_ step: Int) throws -> Void = { _ in }
+  ) {
     self.store = store
     self.mesh = mesh
+    self.hasWritten = hasWritten
   }
 
   /// Hands a checkpoint over, after the one before is whole.
-  func submit(_ contents: RunCheckpointContents) throws {
+  ///
+  /// Where it does not displace older ones, retention waits for the next that does.
+  func submit(_ contents: RunCheckpointContents, displacesOlder: Bool = true) throws {
     try wait()
-    let store = store
+    let store = displacesOlder ? store : RunCheckpointStore(folder: store.folder)
     guard mesh.world.size > 1 else {
+      stepUnderWay = contents.step
       progress.start(.writing, then: .idle) { try store.write(contents) }
       return
     }
-    try begin(contents.step)
+    try begin(contents.step, in: store)
+    stepUnderWay = contents.step
     self.contents = contents
     let index = mesh.rank
     progress.start(.writing, then: .written) { try store.writePart(contents, index: index) }
@@ -74,12 +88,10 @@ final class RunCheckpointWriter {
   }
 
   /// Rank 0 makes the folder that all write to.
-  private func begin(_ step: Int) throws {
-    let task = "begin a checkpoint"
-    let result = Result { mesh.rank == 0 ? try store.begin(step: step) : nil }
-    let failures = try mesh.world.failures(of: result, task)
-    unfinished = try result.get()
-    if let failures { throw TrainingError(.communication, "\(task): \(failures)") }
+  private func begin(_ step: Int, in store: RunCheckpointStore) throws {
+    unfinished = try mesh.world.agree("begin a checkpoint") {
+      mesh.rank == 0 ? try store.begin(step: step) : nil
+    }
   }
 
   /// Goes on where all ranks are ready; true when nothing is under way on any.
@@ -89,7 +101,12 @@ final class RunCheckpointWriter {
       .map { Phase(rawValue: $0[0]) ?? .failed }
     if phases.contains(.failed) { try giveUp() }
     if phases.allSatisfy({ $0 == .written }) { commit() }
-    return phases.allSatisfy { $0 == .idle }
+    guard phases.allSatisfy({ $0 == .idle }) else { return false }
+    if let step = stepUnderWay {
+      stepUnderWay = nil
+      try hasWritten(step)
+    }
+    return true
   }
 
   /// Removes what the ranks have written, and throws on all of them.
@@ -99,14 +116,12 @@ final class RunCheckpointWriter {
       defer { state = State() }
       return state.error
     }
-    let result = Result<Void, any Error> { if let error { throw error } }
-    let task = "write a checkpoint"
-    // Ranks meet here: no other writes any more when rank 0 removes the folder.
-    let failures = try mesh.world.failures(of: result, task)
-    unfinished?.discard()
-    (unfinished, contents) = (nil, nil)
-    try result.get()
-    throw TrainingError(.communication, "\(task): \(failures ?? "a rank failed")")
+    // Ranks meet first: no other writes any more when rank 0 removes the folder.
+    defer {
+      unfinished?.discard()
+      (unfinished, contents, stepUnderWay) = (nil, nil, nil)
+    }
+    try mesh.world.agree("write a checkpoint") { if let error { throw error } }
   }
 
   private func commit() {

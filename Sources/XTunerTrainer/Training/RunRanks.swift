@@ -36,10 +36,16 @@ final class RunRanks {
       deviceNote = nil
       return
     }
-    let store = try Store.tcp(
+    let server = try Store.tcp(
       host: environment.masterAddress, port: environment.masterPort,
-      isServer: environment.hostsStore, timeout: timeout,
-      prefix: environment.restartCount > 0 ? "restart/\(environment.restartCount)/" : "")
+      isServer: environment.hostsStore, timeout: timeout)
+    // A store of the launcher's own agents may have seen ranks before these.
+    let isShared = environment.usesAgentStore && environment.launcher == .torchrun
+    let store =
+      isShared
+      ? try RankMeeting(
+        rank: environment.rank, count: environment.worldSize, store: server, timeout: timeout
+      ).attend() : server
     self.store = store
     try ConfigurationAgreement(
       rank: environment.rank, count: environment.worldSize, store: store, timeout: timeout
@@ -98,27 +104,40 @@ final class RunRanks {
       : ProgressReporter(style: .quiet, totalSteps: totalSteps, output: { _ in })
   }
 
+  /// Tells the others why this rank ends, where they do not know; what the ranks agreed on they know.
+  func leave(because error: any Error) {
+    guard !(error is CommunicationError) else { return }
+    if let error = error as? TrainingError, error.exitCode == .communication { return }
+    let cause = "rank \(rank) failed: \(String("\(error)".prefix(600)))"
+    for group in mesh.groups where !group.leave(because: cause) { return }
+  }
+
   /// The sum over ranks.
   func sum(_ value: Double) throws -> Double {
     try mesh.world.gatherValues([value], label: "sum").reduce(0) { $0 + $1[0] }
   }
 
   /// Whether any rank was asked to stop.
-  func agreeOnStop(_ request: StopRequest) throws -> Bool {
-    guard count > 1 else { return request.isRequested }
-    let flags = try mesh.world.gatherValues([request.isRequested ? 1 : 0], label: "stop request")
+  ///
+  /// The ranks meet here after every step anyway, so what one of them could not write since they last
+  /// met is found out here too; `unwritten` is this rank's. All throw then.
+  func agreeOnStop(_ request: StopRequest, unwritten: (any Error)? = nil) throws -> Bool {
+    let own: [Double] = [request.isRequested ? 1 : 0, unwritten == nil ? 0 : 1]
+    let flags = try mesh.world.gatherValues(own, label: "stop request")
+    if flags.contains(where: { $0[1] != 0 }) { try agreeOnFiles(unwritten) }
     return flags.contains { $0[0] != 0 }
+  }
+
+  /// Throws on all ranks where one could not write its files.
+  func agreeOnFiles(_ unwritten: (any Error)?) throws {
+    try agree("write the run's files") { if let unwritten { throw unwritten } }
   }
 
   /// Runs `body` on this rank and waits for the others; where it failed on any of them, all throw.
   ///
   /// `task` says what is done, for the message of those that did not fail themselves.
   func agree<Result>(_ task: String, _ body: () throws -> Result) throws -> Result {
-    let result = Swift.Result { try body() }
-    let failures = try mesh.world.failures(of: result, task)
-    let value = try result.get()
-    if let failures { throw TrainingError(.communication, "\(task): \(failures)") }
-    return value
+    try mesh.world.agree(task, body)
   }
 
   /// Runs `body` on one rank of each machine first, then on its others: what the first one leaves on

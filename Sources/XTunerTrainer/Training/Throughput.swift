@@ -9,12 +9,14 @@ package enum Throughput {
   /// base than the data sheet, and another one in every run. Unknown GPUs, and f32, are measured.
   package static func peak(dtype: DType, device: Device) -> Double {
     guard device.kind != .cpu else { return matrixProductPeak(dtype: dtype) }
-    if dtype == .bfloat16, let gpu = Accelerator.gpu(device),
-      let rate = bfloat16Rate(ofGPU: gpu.name)
-    {
-      return rate
-    }
-    return matrixProductPeak(dtype: dtype, device: device, size: fullSize(dtype, device))
+    return dataSheetRate(dtype: dtype, device: device)
+      ?? matrixProductPeak(dtype: dtype, device: device, size: fullSize(dtype, device))
+  }
+
+  /// The dense rate of a GPU's data sheet, FLOP/s; nil where ``peak(dtype:device:)`` measures.
+  package static func dataSheetRate(dtype: DType, device: Device) -> Double? {
+    guard dtype == .bfloat16, let gpu = Accelerator.gpu(device) else { return nil }
+    return bfloat16Rate(ofGPU: gpu.name)
   }
 
   /// A size whose product takes a millisecond or two, as long as it is one of these.
@@ -38,9 +40,10 @@ package enum Throughput {
     return rates.first { name.contains($0.name) }?.rate
   }
 
-  /// The best rate of a square matrix product in `dtype`, FLOP/s: the base of MFU.
+  /// The best rate of a square matrix product in `dtype`, FLOP/s: libtorch's product or the one that layers
+  /// compute with, whichever is faster on this processor.
   ///
-  /// 1024 is large enough for libtorch's full rate and takes milliseconds.
+  /// 1024 is large enough for the full rate and takes milliseconds.
   package static func matrixProductPeak(
     dtype: DType, device: Device = .cpu, size: Int = 1024, rounds: Int = 5
   ) -> Double {
@@ -50,19 +53,32 @@ package enum Throughput {
         .to(dtype).to(device)
       let b = Tensor.randomNormal([size, size], generator: generator, dtype: .float32)
         .to(dtype).to(device)
-      _ = a.matrixProduct(b)
-      device.synchronize()
-      var best = Duration.seconds(1_000_000)
-      for _ in 0..<rounds {
-        best = min(
-          best,
-          ContinuousClock().measure {
-            _ = a.matrixProduct(b)
-            device.synchronize()
-          })
+      let products: [() -> Void] = [
+        { _ = a.matrixProduct(b) }, { _ = Tensor.linear(a, weight: b) },
+      ]
+      // The first round is for what is done once.
+      return bestRate(
+        of: products, operationCount: 2 * Double(size) * Double(size) * Double(size),
+        rounds: rounds + 1
+      ) { product in
+        ContinuousClock().measure {
+          product()
+          device.synchronize()
+        }
       }
-      return 2 * Double(size) * Double(size) * Double(size) / best.seconds
     }
+  }
+
+  /// The rate of the shortest of `rounds` runs of each product, FLOP/s, as `measure` times them.
+  static func bestRate(
+    of products: [() -> Void], operationCount: Double, rounds: Int,
+    measure: (() -> Void) -> Duration
+  ) -> Double {
+    var best = Duration.seconds(1_000_000)
+    for _ in 0..<rounds {
+      for product in products { best = min(best, measure(product)) }
+    }
+    return operationCount / best.seconds
   }
 
   /// The process's largest resident memory so far, in bytes.
@@ -75,6 +91,41 @@ package enum Throughput {
       return Int(digits).map { $0 * 1024 }
     }
     return nil
+  }
+}
+
+/// The base of MFU over a run, which a step that is faster corrects.
+///
+/// What is measured while the machine has other work is too low: then MFU would be above 1.
+struct PeakRate {
+  /// Measurements of a run after the first one, which cost a moment each.
+  static let repetitionLimit = 5
+
+  /// FLOP/s of all ranks at best, as far as is known.
+  private(set) var value: Double
+  private let isMeasured: Bool
+  private var repetitionsLeft = PeakRate.repetitionLimit
+
+  /// A rate that was measured, or that of a data sheet, which stands.
+  init(_ value: Double, isMeasured: Bool) {
+    self.value = value
+    self.isMeasured = isMeasured
+  }
+
+  /// The share of the rate that a step reached.
+  ///
+  /// A step that is faster makes it be measured again, a few times in a run. Nil where it is faster than
+  /// all that was measured: then there is nothing to compare with.
+  mutating func utilization(
+    operationCount: Double, seconds: Double, measure: () throws -> Double
+  ) rethrows -> Double? {
+    let rate = operationCount / seconds
+    guard isMeasured else { return rate / value }
+    if rate > value && repetitionsLeft > 0 {
+      repetitionsLeft -= 1
+      value = max(value, try measure())
+    }
+    return rate <= value ? rate / value : nil
   }
 }
 

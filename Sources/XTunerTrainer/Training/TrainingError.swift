@@ -1,3 +1,6 @@
+import Foundation
+import XTunerCheckpoint
+
 /// A run that cannot go on, with the exit code that says why.
 public struct TrainingError: Error, Sendable, CustomStringConvertible {
   /// How the process ends.
@@ -18,6 +21,8 @@ public enum ResumePolicy: Sendable, Equatable {
   case automatic
   /// Anew; a directory that holds a run is refused.
   case never
+  /// Anew also where checkpoints were lost or are damaged; whole ones are refused.
+  case anew
   /// From this checkpoint folder.
   case checkpoint(String)
 
@@ -26,8 +31,24 @@ public enum ResumePolicy: Sendable, Equatable {
     switch text {
     case "auto": self = .automatic
     case "never": self = .never
+    case "anew": self = .anew
     default: self = .checkpoint(text)
     }
+  }
+
+  /// Reads the value of `--resume`, of which a run directory means its newest checkpoint.
+  ///
+  /// - Throws: ``TrainingError`` for a run directory without a complete checkpoint.
+  public init(locating text: String) throws {
+    self.init(text)
+    guard case .checkpoint(let path) = self else { return }
+    let run = RunLayout(root: path)
+    guard FileManager.default.fileExists(atPath: run.configuration) else { return }
+    guard let newest = try RunCheckpointStore(folder: run.checkpoints).latestComplete() else {
+      throw TrainingError(
+        .model, "--resume \(path): the run has no complete checkpoint to go on from")
+    }
+    self = .checkpoint(newest.path)
   }
 }
 
@@ -35,6 +56,8 @@ public enum ResumePolicy: Sendable, Equatable {
 public struct TrainingOutcome: Sendable {
   /// Optimizer steps done, over all sessions of the run.
   public var step: Int
+  /// The first step that this session computed; nil when no step was taken.
+  public var firstStep: Int?
   /// Whether a signal stopped it early; a checkpoint was written.
   public var isStopped: Bool
   /// The loss of the last step; nil when no step was taken.

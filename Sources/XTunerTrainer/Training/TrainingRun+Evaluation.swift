@@ -38,8 +38,12 @@ extension TrainingRun {
       step: step, loss: weightSum > 0 ? lossSum / weightSum : .nan, lossTokens: Int(count),
       seconds: (clock.now - start).seconds,
       sourceLosses: zip(names, parts).filter { $1[1] > 0 }.map { .init($0, $1[0] / $1[1]) })
-    try metrics?.write(result)
-    try tensorBoard?.write(result)
+    keep {
+      try metrics?.write(result)
+      try tensorBoard?.write(result)
+    }
     progress.report(result)
+    history.evaluation.append(.init(step: result.step, loss: result.loss))
+    keep { try writeChart() }
   }
 }

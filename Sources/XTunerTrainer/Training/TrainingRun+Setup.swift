@@ -26,49 +26,41 @@ extension TrainingRun {
       """)
   }
 
-  /// The checkpoint to start from; nil for a new run.
-  static func startingPoint(
-    _ resume: ResumePolicy, store: RunCheckpointStore, layout: RunLayout, cleans: Bool
-  ) throws -> RunCheckpoint? {
-    if cleans { _ = try store.removeLeftovers() }
-    switch resume {
-    case .automatic: return try store.latestComplete()
-    case .checkpoint(let path):
-      let checkpoint = try RunCheckpoint(path: path)
-      if let newest = try store.latestComplete(), newest.step > checkpoint.step {
-        throw TrainingError(
-          .usage,
-          """
-          \(path): is at step \(checkpoint.step), but \(layout.root) goes on to step \(newest.step): \
-          two histories would mix there; start the branch elsewhere with --set run.directory=DIR
-          """)
-      }
-      return checkpoint
-    case .never:
-      if let found = try store.latestComplete() {
-        throw TrainingError(
-          .usage,
-          """
-          \(layout.root): holds a run at step \(found.step); choose another run.name or \
-          run.directory, or resume it with --resume auto
-          """)
-      }
-      return nil
+  /// What a checkpoint says beside its tensors, after its files have been verified by all ranks
+  /// together; the loader goes to its place in the data.
+  static func state(
+    of checkpoint: RunCheckpoint, _ configuration: RunConfiguration, loader: DataLoader,
+    ranks: RunRanks
+  ) throws -> TrainingState {
+    try checkpoint.verify(share: ranks.rank, of: ranks.count)
+    let state = try checkpoint.state(as: TrainingState.self)
+    try state.check(against: checkpoint)
+    let optimizer = configuration.optimizer.name
+    let saved = state.optimizer ?? UnitFiles.optimizer(ofMomentsIn: checkpoint)
+    guard !state.hasMoments || saved == optimizer.rawValue else {
+      throw configuration.error(
+        at: "optimizer.name",
+        """
+        is \(optimizer.rawValue), but \(checkpoint.path) holds the moments of \(saved), which mean \
+        something else; keep \(saved), or begin a new run from the weights: xtuner export \
+        \(checkpoint.path), then model.path
+        """)
     }
+    try loader.restore(state.loader)
+    return state
   }
 
-  func prepareWeights(_ checkpoint: RunCheckpoint?) throws {
-    if let checkpoint {
-      try checkpoint.verify(share: ranks.rank, of: ranks.count)
-      let state = try checkpoint.state(as: TrainingState.self)
+  func prepareWeights(_ checkpoint: RunCheckpoint?, _ state: TrainingState?) throws {
+    if let checkpoint, let state {
       try UnitFiles.load(
         checkpoint, into: optimizer.checkpointParts(includesMoments: state.hasMoments))
       prepared.units.publish()
       optimizer.stepCount = state.hasMoments ? state.updateCount : 0
       step = state.step
       skippedCount = state.skippedCount
+      consecutiveSkips = state.consecutiveSkipCount ?? 0
+      unlabelledCount = state.unlabelledCount ?? 0
       lastCheckpointStep = state.step
-      try loader.restore(state.loader)
       if !state.hasMoments {
         progress.note(
           "\(checkpoint.path) has no optimizer state (checkpoint.save_optimizer: false): its "
@@ -99,13 +91,29 @@ extension TrainingRun {
     }
   }
 
+  /// Tells where `metrics.jsonl` and the checkpoint do not end at the same step.
+  ///
+  /// A checkpoint of another directory has its lines there.
+  private func noteMetrics(isOwn: Bool) throws {
+    guard let metrics, let end = metrics.lastStep ?? (isOwn ? 0 : nil), end != step else { return }
+    guard end > step || isOwn else { return }
+    let origin = step == 0 ? "there is no checkpoint" : "the checkpoint is of step \(step)"
+    let consequence =
+      end > step
+      ? "steps \(step + 1) to \(end) are computed again"
+      : "the lines of steps \(end + 1) to \(step) are lost"
+    let note = "metrics.jsonl ended at step \(end), \(origin): \(consequence)"
+    progress.note(note)
+    try log.write(.warning, "metrics and checkpoint differ", ["note": note])
+  }
+
   private var deviceDescription: String {
     device == .cpu ? "\(Torch.threadCount) threads" : "\(device)"
   }
 
-  func noteStart(_ checkpoint: RunCheckpoint?) throws {
+  func noteStart(_ checkpoint: RunCheckpoint?, _ notes: [String]) throws {
     let parameters = prepared.model.configuration
-    let origin = checkpoint.map { "resumed from \($0.path)" } ?? "new run"
+    let origin = checkpoint.map { "resumed from \($0.path)" } ?? RunLog.newRun
     progress.note(
       """
       \(configuration.run.name): \(NumberFormat.si(Double(parameters.parameterCount))) parameters, \
@@ -115,13 +123,21 @@ extension TrainingRun {
       \(configuration.model.dtype.rawValue)\(configuration.float8Description); \(origin)
       """)
     try log.write(
-      .info, "run started",
+      .info, RunLog.runStarted,
       [
         "step": String(step), "steps": String(stepCount), "origin": origin,
         "libtorch": Torch.version, "cpu": Torch.cpuCapability,
         "device": "\(device)", "threads": String(Torch.threadCount),
         "configuration": configuration.hash,
       ])
+    for note in notes {
+      progress.note(note)
+      try log.write(.warning, "checkpoint not whole", ["note": note])
+    }
+    try noteMetrics(isOwn: checkpoint?.path == store.path(step: step))
+    if step == stepCount {
+      progress.note("nothing is left to train: step \(step) is the last one")
+    }
     if let note = ranks.exchangeNote {
       progress.note(note)
       try log.write(.warning, "exchanges", ["note": note, "device": "\(device)"])
@@ -234,6 +250,7 @@ extension TrainingEngine.Options {
     zLoss = configuration.loss.zLoss
     routerLoss = RouterLossWeights(
       balance: configuration.loss.balanceLoss, z: configuration.loss.routerZLoss)
+    countsRowsOfStep = configuration.loss.balanceScope == .step
     switch configuration.training.recompute {
     case .none: recomputedLayerCount = 0
     case .full: recomputedLayerCount = layerCount

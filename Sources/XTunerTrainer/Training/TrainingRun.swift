@@ -28,7 +28,8 @@ public final class TrainingRun {
   let optimizer: any Optimizer
   let loader: DataLoader
   let evaluationLoader: EvaluationLoader?
-  let stepCount: Int
+  let length: RunLength
+  var stepCount: Int { length.stepCount }
   let schedule: LearningRateSchedule
   let store: RunCheckpointStore
   let writer: RunCheckpointWriter
@@ -37,14 +38,26 @@ public final class TrainingRun {
   let metrics: MetricsWriter?
   let tensorBoard: TensorBoardWriter?
   /// FLOP/s of all ranks at best.
-  let peakRate: Double
+  var peakRate: PeakRate
+  /// The most bytes of tensors before the rate was measured again, which takes some of its own.
+  var earlierTensorPeak = 0
   let cost: StepCost
   let trace: TraceWriter?
+  /// What a Hugging Face folder of this run has beside the weights; empty on all ranks but 0.
+  let modelFiles: [ModelFile]
 
   var step = 0
   var skippedCount = 0
   var consecutiveSkips = 0
+  var unlabelledCount = 0
   var lastCheckpointStep: Int?
+  var lastEvaluationStep: Int?
+  /// The first thing that this rank could not write since the ranks last agreed.
+  var unwritten: (any Error)?
+  /// The loss curve so far, for the chart; on rank 0.
+  var history = MetricsHistory()
+  /// Steps that the chart on the disk shows.
+  var chartedStep = 0
 
   /// Prepares everything: nothing is trained yet, but all that can fail early has been tried.
   ///
@@ -68,8 +81,11 @@ public final class TrainingRun {
     configuration.run.device = RunOptions.DeviceChoice(device.kind)
     self.configuration = configuration
     self.stopRequest = stopRequest
-    let modelConfiguration = try configuration.modelConfiguration()
-    layout = RunLayout(root: configuration.run.directory ?? "runs/\(configuration.run.name)")
+    let layout = RunLayout(root: configuration.run.directory ?? "runs/\(configuration.run.name)")
+    self.layout = layout
+    let described = try configuration.describedModel(
+      startingAt: Self.existingCheckpoint(resume, layout: layout))
+    let modelConfiguration = described.configuration
     let ranks = try RunRanks(
       environment, configuration, model: modelConfiguration, device: device,
       deviceModel: Accelerator.model(of: device),
@@ -77,9 +93,12 @@ public final class TrainingRun {
     self.ranks = ranks
     let root = layout.root
     directory = try ranks.agree("open the run directory") {
-      ranks.isMain ? try RunDirectory(path: root, rankCount: ranks.count) : nil
+      let directory = ranks.isMain ? try RunDirectory(path: root, rankCount: ranks.count) : nil
+      try directory?.checkPlaces()
+      return directory
     }
-    let log = try RunLog(path: ranks.isMain ? layout.log : layout.log(ofRank: ranks.rank))
+    let logPath = ranks.isMain ? layout.log : layout.log(ofRank: ranks.rank)
+    let log = try ranks.agree("open the log") { try RunLog(path: logPath) }
     self.log = log
     TensorFailure.onFailure { message in
       try? log.write(.error, "the process stops", ["message": message])
@@ -91,31 +110,53 @@ public final class TrainingRun {
     Self.applyProcessSettings(configuration.run, environment)
 
     let setup = ranks.reporter(configuration.logging, totalSteps: 0)
+    if ranks.isMain { stopRequest.tell(through: { setup.note($0) }) }
     store = RunCheckpointStore(
       folder: layout.checkpoints, retainedCount: configuration.checkpoint.keep)
-    let (store, layout) = (store, layout)
-    let checkpoint = try ranks.oneFirst("find the checkpoint") {
-      try Self.startingPoint(resume, store: store, layout: layout, cleans: ranks.isMain)
+    let store = store
+    let start = try ranks.oneFirst("find the checkpoint") {
+      try StartingPoint.find(resume, store: store, layout: layout, cleans: ranks.isMain)
     }
+    let checkpoint = start.checkpoint
+    let date = try Self.currentDate(configuration, resuming: checkpoint, ranks: ranks)
     data = try ranks.oneFirst("prepare the data") {
       let saved = try checkpoint?.state(as: TrainingState.self).loader.identity
-      let data = try PreparedData(configuration, model: modelConfiguration, resuming: saved) {
-        setup.note($0)
-      }
+      let data = try PreparedData(
+        configuration, model: modelConfiguration, resuming: saved, currentDate: date
+      ) { setup.note($0) }
       try Self.checkVocabulary(data.tokenizer, modelConfiguration)
       return data
     }
-    for note in data.notes { setup.note(note) }
-    loader = try data.makeLoader(configuration)
-    evaluationLoader = try data.makeEvaluationLoader(configuration)
-    if let steps = configuration.training.steps {
-      stepCount = steps
-    } else {
-      stepCount = try loader.stepCount(epochs: configuration.training.epochs ?? 1)
+    for note in described.notes + data.notes { setup.note(note) }
+    let samples = data
+    try ranks.agree("write the log") {
+      try Self.log(described, to: log)
+      for note in samples.notes { try log.write(.info, "data", ["note": note]) }
+      if let note = try samples.checkPositions(modelConfiguration, configuration) {
+        try log.write(.info, "positions", ["note": note])
+      }
     }
-    schedule = LearningRateSchedule(
-      configuration.schedule, optimizer: configuration.optimizer, stepCount: stepCount)
+    modelFiles = try ranks.agree("prepare the files beside the weights") {
+      ranks.isMain
+        ? try ModelExport.files(
+          modelConfiguration, dtype: DType(configuration.model.dtype),
+          beside: try configuration.exportFiles(
+            samples.tokenizer, template: samples.templateChoice)) : []
+    }
+    let loader: DataLoader
+    (loader, evaluationLoader) = try ranks.agree("pack the data") {
+      (try samples.makeLoader(configuration), try samples.makeEvaluationLoader(configuration))
+    }
+    self.loader = loader
 
+    let state = try ranks.agree("read the checkpoint") {
+      try checkpoint.map { try Self.state(of: $0, configuration, loader: loader, ranks: ranks) }
+    }
+    let length = try RunLength(configuration, loader: loader, step: state?.step ?? 0)
+    self.length = length
+    schedule = LearningRateSchedule(
+      configuration.schedule, optimizer: configuration.optimizer,
+      stepCount: length.scheduledStepCount)
     let computeDType = DType(configuration.model.dtype)
     let optimizerOptions = configuration.optimizer
     prepared = memory.measure("weights") {
@@ -138,7 +179,10 @@ public final class TrainingRun {
     for counter in [engine.swap.hostCounter, optimizerSwap?.hostCounter].compactMap(\.self) {
       memory.add("host memory of swaps", onHost: true) { counter.byteCount }
     }
-    writer = RunCheckpointWriter(store: store, mesh: ranks.mesh)
+    writer = RunCheckpointWriter(store: store, mesh: ranks.mesh) { step in
+      try log.write(
+        .info, RunLog.checkpointWritten, ["step": String(step), "path": store.path(step: step)])
+    }
     let resumedStep = checkpoint?.step ?? 0
     metrics = try ranks.agree("open the metrics") {
       ranks.isMain
@@ -149,23 +193,45 @@ public final class TrainingRun {
       ranks.isMain && configuration.logging.tensorboard
         ? try TensorBoardWriter(folder: layout.tensorboard, resumingAfter: resumedStep) : nil
     }
-    progress = ranks.reporter(configuration.logging, totalSteps: stepCount)
-    peakRate = try ranks.sum(Throughput.peak(dtype: computeDType, device: device))
+    let progress = ranks.reporter(configuration.logging, totalSteps: length.stepCount)
+    self.progress = progress
+    if ranks.isMain { stopRequest.tell(through: { progress.note($0) }) }
+    let dataSheetRate = Throughput.dataSheetRate(dtype: computeDType, device: device)
+    peakRate = PeakRate(
+      try ranks.sum(Throughput.peak(dtype: computeDType, device: device)),
+      isMeasured: try ranks.sum(dataSheetRate == nil ? 1 : 0) > 0)
     cost = StepCost(
       modelConfiguration, recomputedLayerCount: engine.options.recomputedLayerCount)
-    let stepCount = stepCount
     trace = try tracedSteps.map {
-      try TraceWriter($0, ranks: ranks, layout: layout, stepCount: stepCount)
+      try TraceWriter($0, ranks: ranks, layout: layout, stepCount: length.stepCount)
     }
+    let isEvaluated = try ranks.sum(metrics?.isEvaluated == true ? 1 : 0) > 0
+    lastEvaluationStep = isEvaluated ? resumedStep : nil
     DeviceMemory.resetPeak(on: device)
-    try ranks.agree("load the weights") { try prepareWeights(checkpoint) }
-    try noteLoading()
+    try ranks.agree("read the metrics") {
+      if ranks.isMain { history = try MetricsHistory(path: layout.metrics) }
+      chartedStep = resumedStep
+    }
+    try ranks.agree("load the weights") { try prepareWeights(checkpoint, state) }
     try ranks.agree("write the configuration") { try directory?.write(configuration) }
-    try noteStart(checkpoint)
+    try ranks.agree("write the log") {
+      try noteLoading()
+      try noteStart(checkpoint, start.notes)
+    }
   }
 
   /// Trains until the last step or a stop request, and writes what the configuration asks for.
   public func run() throws -> TrainingOutcome {
+    do {
+      return try train()
+    } catch {
+      ranks.leave(because: error)
+      throw error
+    }
+  }
+
+  private func train() throws -> TrainingOutcome {
+    var firstStep: Int?
     var finalLoss: Double?
     var isStopping = try ranks.agreeOnStop(stopRequest)
     while step < stepCount && !isStopping {
@@ -179,29 +245,40 @@ public final class TrainingRun {
       let dataSeconds = (clock.now - start).seconds
       let report = try trainStep(packs, dataSeconds: dataSeconds, start: start)
       try trace?.finish(step: step, isLast: step == stepCount || isStopping)
-      finalLoss = report.loss
-      try record(report)
-      let isLast = step == stepCount
-      if isEvaluationDue(isLast: isLast) { try evaluate() }
-      if isCheckpointDue(isLast: isLast) { try saveCheckpoint() }
+      firstStep = firstStep ?? step
+      if report.lossTokens > 0 { finalLoss = report.loss }
+      record(report)
+      if step < stepCount {
+        if isDue(configuration.evaluation.everySteps) { try evaluateOnce() }
+        if isDue(configuration.checkpoint.everySteps) { try saveCheckpoint() }
+      }
       try writer.poll()
-      isStopping = try ranks.agreeOnStop(stopRequest)
+      isStopping = try ranks.agreeOnStop(stopRequest, unwritten: unwritten)
     }
     let isStopped = isStopping && step < stepCount
-    if isStopped && lastCheckpointStep != step { try saveCheckpoint() }
+    // Here and not in the loop: the data may end, or nothing may have been left to train.
+    if !isStopped { try evaluateOnce() }
+    let isSaved = lastCheckpointStep == step
+    if !isSaved && (isStopped || configuration.checkpoint.atEnd) { try saveCheckpoint() }
     try writer.wait()
     progress.finish()
     try ranks.agree("write the chart") { try writeChart() }
     var outcome = TrainingOutcome(
-      step: step, isStopped: isStopped, finalLoss: finalLoss, exportPath: nil,
-      layout: layout)
+      step: step, firstStep: firstStep, isStopped: isStopped, finalLoss: finalLoss,
+      exportPath: nil, layout: layout)
     if !isStopped && configuration.export.atEnd {
       try exportModel(to: layout.export)
       outcome.exportPath = layout.export
     }
-    try log.write(
-      .info, isStopped ? "run stopped" : "run finished",
-      ["step": String(step), "reason": stopRequest.reason ?? "last step"])
+    keep {
+      try log.write(
+        .info, isStopped ? "run stopped" : "run finished",
+        [
+          "step": String(step), "first_step": firstStep.map(String.init) ?? "none",
+          "reason": stopRequest.reason ?? "last step",
+        ])
+    }
+    try ranks.agreeOnFiles(unwritten)
     ranks.mesh.shutDown()
     return outcome
   }
@@ -217,25 +294,20 @@ public final class TrainingRun {
   private func trainStep(
     _ packs: [Pack], dataSeconds: Double, start: ContinuousClock.Instant
   ) throws -> StepMetrics {
+    // The same on all ranks, since each has the packs of all.
     guard packs.contains(where: \.hasTargets) else {
-      throw TrainingError(
-        .data,
-        """
-        step \(step + 1): none of its \(packs.count) packs has a token with a loss; check the \
-        template and the loss flags with `xtuner data inspect`
-        """)
+      return try passOver(packs, dataSeconds: dataSeconds, start: start)
     }
     let (batches, prediction) = ownMicroBatches(packs)
     let measured = try engine.accumulateGradients(batches)
     step += 1
-    let rate = schedule.learningRate(step: step)
+    let rate = learningRate
     let timeline = engine.instruments.timeline
     let gradientNorm = try timeline.record("gradient norm", .optimizer, lane: "schedule") {
       try GradientNorm(prepared.units)
     }
     let norm = gradientNorm.value
-    let isSkipped = try skips(
-      norm: norm, nonFiniteUnit: gradientNorm.nonFiniteUnit, loss: measured.loss)
+    let isSkipped = try skips(batches, gradientNorm, loss: measured.loss)
     if !isSkipped {
       let limit = configuration.training.maxGradientNorm ?? .infinity
       // 1e-6 as in torch.nn.utils.clip_grad_norm_.
@@ -275,41 +347,15 @@ public final class TrainingRun {
       packs, packsPerBatch: packs.count, reduction: LossReduction(configuration.loss.reduction))[0]
   }
 
-  /// Whether the update is left out; throws after too many in a row.
-  private func skips(norm: Double, nonFiniteUnit: String?, loss: Double) throws -> Bool {
-    let threshold = configuration.training.skipThreshold ?? .infinity
-    guard !norm.isFinite || norm > threshold else {
-      consecutiveSkips = 0
-      return false
-    }
-    skippedCount += 1
-    consecutiveSkips += 1
-    let cause =
-      norm.isFinite
-      ? "gradient norm \(norm) is above training.skip_threshold \(threshold)"
-      : "the gradient of \(nonFiniteUnit ?? "a block") is not finite (loss \(loss))"
-    progress.note("step \(step): update skipped: \(cause)")
-    try log.write(
-      .warning, "update skipped",
-      ["step": String(step), "unit": nonFiniteUnit ?? "-", "gradient_norm": "\(norm)"])
-    if consecutiveSkips >= Self.maximumConsecutiveSkips {
-      throw TrainingError(
-        .nonFinite,
-        """
-        step \(step): \(consecutiveSkips) updates in a row were skipped, the last because \(cause); \
-        lower optimizer.learning_rate or resume from an earlier checkpoint
-        """)
-    }
-    return true
-  }
+  /// The rate of the step under way.
+  var learningRate: Double { schedule.learningRate(step: length.scheduledStep(step)) }
 
-  private func isEvaluationDue(isLast: Bool) -> Bool {
-    guard evaluationLoader != nil else { return false }
-    return isLast || configuration.evaluation.everySteps.map { step % $0 == 0 } ?? false
-  }
+  private func isDue(_ everySteps: Int?) -> Bool { everySteps.map { step % $0 == 0 } ?? false }
 
-  private func isCheckpointDue(isLast: Bool) -> Bool {
-    if isLast { return configuration.checkpoint.atEnd }
-    return configuration.checkpoint.everySteps.map { step % $0 == 0 } ?? false
+  /// Evaluates after this step, where that has not been done.
+  private func evaluateOnce() throws {
+    guard evaluationLoader != nil, lastEvaluationStep != step else { return }
+    try evaluate()
+    lastEvaluationStep = step
   }
 }

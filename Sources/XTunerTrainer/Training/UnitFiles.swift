@@ -3,6 +3,7 @@ import XTunerCheckpoint
 import XTunerModels
 import XTunerNN
 import XTunerParallel
+import XTunerText
 
 /// Flat units as files of a run checkpoint: one file a rank and kind of tensor, one tensor a unit.
 enum UnitFiles {
@@ -111,76 +112,18 @@ enum UnitFiles {
         start: own.lowerBound - slot.offset)
     }
   }
-
-  /// Copies what this rank keeps out of a checkpoint of any number of ranks and any mesh.
-  ///
-  /// - Throws: `TrainingError` where a parameter is not there in full.
-  static func load(_ checkpoint: RunCheckpoint, into parts: [Part]) throws {
-    var opened: [String: SafetensorsFile] = [:]
-    for kind in Kind.allCases {
-      let wanted = parts.filter { $0.kind == kind }
-      guard !wanted.isEmpty else { continue }
-      let pieces = Dictionary(
-        grouping: checkpoint.manifest.pieces.filter { kind.isKind(ofFile: $0.file) },
-        by: \.parameter)
-      for part in wanted {
-        try part.use { target in
-          for place in part.places {
-            let parameter = place.slot.parameter
-            let found = pieces[parameter.name] ?? []
-            try checkCompleteness(found, of: parameter, kind, checkpoint)
-            try copy(found, of: place, part.unit, to: target, checkpoint, &opened)
-          }
-        }
-      }
-    }
-  }
-
-  private static func checkCompleteness(
-    _ pieces: [RunCheckpointManifest.Piece], of parameter: Parameter, _ kind: Kind,
-    _ checkpoint: RunCheckpoint
-  ) throws {
-    let count = pieces.reduce(0) { $0 + $1.runs(shape: parameter.shape).elementCount }
-    guard count == parameter.elementCount else {
-      throw TrainingError(
-        .model,
-        """
-        \(checkpoint.path): has \(count) elements of the \(kind.rawValue) of \
-        \(parameter.name), the model has \(parameter.elementCount); the checkpoint is of another \
-        model\(kind == .weights ? "" : ", or was written with another optimizer.name")
-        """)
-    }
-  }
-
-  private static func copy(
-    _ pieces: [RunCheckpointManifest.Piece], of place: Part.Place, _ unit: FlatUnit,
-    to tensor: Tensor, _ checkpoint: RunCheckpoint, _ opened: inout [String: SafetensorsFile]
-  ) throws {
-    let parameter = place.slot.parameter
-    let own = unit.ownRuns(of: parameter)
-    // Runs count in the own part.
-    let shift = place.offset - (place.own.lowerBound - unit.shardRange.lowerBound)
-    for piece in pieces {
-      for run in piece.runs(shape: parameter.shape) {
-        let wanted = own.clamped(toGlobal: run.global..<run.global + run.count)
-        guard !wanted.isEmpty else { continue }
-        let file = try opened[piece.file] ?? checkpoint.open(piece.file)
-        opened[piece.file] = file
-        let source = try file.tensor(piece.tensor)
-        withoutGradients {
-          for target in wanted {
-            tensor.narrowed(dim: 0, start: target.local + shift, length: target.count)
-              .copy(
-                from: source.narrowed(
-                  dim: 0, start: run.local + target.global - run.global, length: target.count))
-          }
-        }
-      }
-    }
-  }
 }
 
-extension [ParameterSlice.Run] {
-  /// Elements of all runs.
-  var elementCount: Int { reduce(0) { $0 + $1.count } }
+extension UnitFiles {
+  /// The update rule whose moments a checkpoint holds that does not name it.
+  ///
+  /// AdamW has second moments of every parameter, Muon of those that are no matrices.
+  static func optimizer(ofMomentsIn checkpoint: RunCheckpoint) -> String {
+    func parameters(_ kind: Kind) -> Set<ExactText> {
+      Set<ExactText>(
+        checkpoint.manifest.pieces.filter { kind.isKind(ofFile: $0.file) }.map(\.parameter))
+    }
+    let isComplete = parameters(.secondMoments) == parameters(.weights)
+    return (isComplete ? OptimizerOptions.Name.adamw : .muon).rawValue
+  }
 }

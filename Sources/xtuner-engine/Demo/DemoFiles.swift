@@ -1,6 +1,7 @@
 import Foundation
 import XTunerSynthesis
 import XTunerTokenizers
+import XTunerTrainer
 
 /// The files of the demo: its data, tokenizer and configuration, all made here and all kept, so
 /// that every step can be repeated with the ordinary commands.
@@ -31,7 +32,8 @@ struct DemoFiles {
     if manager.fileExists(atPath: root) {
       let isEmpty = try manager.contentsOfDirectory(atPath: root).isEmpty
       guard isEmpty || manager.fileExists(atPath: marker) else {
-        throw DemoError("\(root): exists and is not a demo's folder; choose another with --out")
+        throw CommandFailure(
+          .storage, "\(root): exists and is not a demo's folder; choose another with --out")
       }
       try manager.removeItem(atPath: root)
     }

@@ -3,6 +3,7 @@ import Torch
 import XTunerCommands
 import XTunerGeneration
 import XTunerSynthesis
+import XTunerSystem
 import XTunerTokenizers
 import XTunerTrainer
 
@@ -20,13 +21,13 @@ enum DemoHandler {
         + "\(numbers.count) with unseen numbers")
     let tokenizer = try files.trainTokenizer()
     step(2, "trained a tokenizer of \(tokenizer.vocabularySize) tokens: \(files.tokenizer)")
-    let cores = ProcessInfo.processInfo.activeProcessorCount
+    let cores = ProcessorCount.available()
     try files.writeConfiguration(tokenizer, threads: command.threads ?? cores)
     step(3, "wrote the configuration \(files.configuration)")
 
     let configuration = try RunConfiguration.load(file: files.configuration)
-    let stopRequest = StopRequest()
-    let signals = SignalHandlers(request: stopRequest) { Output.note($0) }
+    let stopRequest = StopRequest { Output.note($0) }
+    let signals = SignalHandlers(request: stopRequest)
     let run = try TrainingRun(configuration, resume: .never, stopRequest: stopRequest)
     let exam = DemoExam(model: run.model, tokenizer: tokenizer)
     let before = try exam.take(heldOut)
@@ -68,12 +69,12 @@ struct DemoExam {
   func take(_ problems: [ArithmeticProblem]) throws -> Score {
     let template = try ChatTemplate.named("qwen3-2507")
     let prompts = try problems.map { problem in
-      tokenizer.encode(
+      try tokenizer.encode(
         try template.render(
           [ChatMessage(role: "user", content: problem.question)], addGenerationPrompt: true))
     }
     let generator = TextGenerator(model: model.model, tokenizer: tokenizer, batchSize: 250)
-    let longest = problems.map { tokenizer.encode($0.answer).count }.max() ?? 0
+    let longest = try problems.map { try tokenizer.encode($0.answer).count }.max() ?? 0
     let sequences = try generator.generate(
       prompts: prompts,
       options: .greedy(

@@ -25,12 +25,9 @@ struct DemoResult {
     rows.append(("accuracy after", after.summary))
     rows.append(("with unseen numbers", unseenNumbers.summary))
     if let first = losses.first, let last = losses.last {
-      rows.append(
-        (
-          "loss",
-          "\(Sparkline.text(losses, width: 48))  "
-            + "\(NumberFormat.loss(first)) to \(NumberFormat.loss(last))"
-        ))
+      let text = "\(NumberFormat.loss(first)) to \(NumberFormat.loss(last))"
+      let width = Output.curveWidth(labelWidth: "Hugging Face export".count, textWidth: text.count)
+      rows.append(("loss", "\(Sparkline.text(losses, width: width))  \(text)"))
     }
     rows.append(
       (

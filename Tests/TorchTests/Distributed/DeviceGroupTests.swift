@@ -45,6 +45,43 @@ import Testing
     }
   }
 
+  /// A thread that comes late to its exchange must not let the program's next operation pass.
+  @Test(arguments: [0, 1])
+  func operationsOfSeveralThreadsAreIssuedInTheProgramsOrder(late: Int) throws {
+    let orders = try runRanks(2) { rank, store in
+      let groups = try Self.groups(["rows", "parameters"], rank, store, companions: DeviceGroups())
+      let issued = Mutex<[String]>([])
+      let turn = groups[0].reserveTurn()
+      // Handed over: this thread leaves the group alone until the other one has ended.
+      nonisolated(unsafe) let rows = groups[0]
+      let hasEnded = DispatchSemaphore(value: 0)
+      Thread.detachNewThread {
+        if rank == late { Thread.sleep(forTimeInterval: 0.2) }
+        try? rows.inTurn(turn) {
+          for label in ["counts", "rows"] {
+            let output = Tensor.zeros([2])
+            try rows.allGather(into: output, from: Tensor([Float(rank)]), label: label).wait()
+            issued.withLock { $0.append(label) }
+          }
+        }
+        hasEnded.signal()
+      }
+      let output = Tensor.zeros([2])
+      let work = try groups[1].allGather(
+        into: output, from: Tensor([Float(rank)]), label: "layers.1")
+      issued.withLock { $0.append("layers.1") }
+      try work.wait()
+      hasEnded.wait()
+      for group in groups { try group.barrier(label: "end") }
+      return (issued.withLock { $0 }, output.floats())
+    }
+    for result in orders {
+      let (order, values) = try result.get()
+      #expect(order == ["counts", "rows", "layers.1"])
+      #expect(values == [0, 1])
+    }
+  }
+
   /// Rank 1 stays away from the first group; rank 0 does not wait there, but in the second one.
   @Test func aRankThatStaysAwayIsNamedAndAllGroupsAreEnded() throws {
     let results = try runRanks(2) { rank, store in

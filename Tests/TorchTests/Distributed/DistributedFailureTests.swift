@@ -65,6 +65,23 @@ import Torch
     }
   }
 
+  /// A rank that fails between operations has a cause that no connection can tell.
+  @Test func rankThatLeavesWithAReasonIsQuoted() throws {
+    let results = try runRanks(2) { rank, store in
+      let group = try ProcessGroup(
+        name: "world", ranks: [0, 1], rank: rank, store: store, timeout: .seconds(30))
+      if rank == 1 {
+        #expect(group.leave(because: "rank 1 failed: train.jsonl: cannot be read"))
+        return
+      }
+      try group.allReduce(Tensor.ones([5]), label: "rows").wait()
+    }
+    let error = try #require(results[0].communicationError)
+    #expect(error.missingRanks == [] && error.code == .failed)
+    #expect(
+      error.message.hasSuffix("s: rank 1 failed: train.jsonl: cannot be read"), "\(error.message)")
+  }
+
   @Test func rankThatLeavesIsNamedBeforeTheTimeOut() throws {
     let results = try runRanks(3) { rank, store in
       let group = try ProcessGroup(

@@ -29,9 +29,36 @@ import Torch
 
   @Test func sumsAreExact() throws {
     let results = try runRanks(4) { _, store in
-      for _ in 0..<50 { _ = try store.add("sum", 3) }
+      try (0..<50).map { _ in try store.add("sum", 3) }
     }
-    for result in results { try result.get() }
+    // Every addition saw another sum, and none was lost.
+    let sums = try results.flatMap { try $0.get() }.sorted()
+    #expect(sums == (1...200).map { 3 * $0 })
+  }
+
+  @Test(arguments: [true, false])
+  func aHostThatNobodyKnowsIsNamedWithinTheTimeOut(isServer: Bool) throws {
+    let error = #expect(throws: CommunicationError.self) {
+      _ = try Store.tcp(
+        host: "no-such-host.invalid", port: 29_999, isServer: isServer, timeout: .seconds(1))
+    }
+    let message = try #require(error?.message)
+    #expect(
+      message.hasPrefix(
+        "the store's host no-such-host.invalid is no name or address that this machine knows ("),
+      "\(message)")
+    #expect(
+      message.hasSuffix("for 1 s); check MASTER_ADDR, or the option of the launcher that sets it"))
+  }
+
+  @Test func prefixesShareAConnectionAndNoKeys() throws {
+    let store = try Store.tcp(host: "127.0.0.1", port: 0, isServer: true, timeout: .seconds(20))
+    let (a, b) = (store.withPrefix("a/"), store.withPrefix("b/"))
+    try a.set("key", [1])
+    #expect(try !b.contains("key"))
+    try b.set("key", [2])
+    #expect(try a.get("key", timeout: .seconds(1)) == [1])
+    #expect(try store.get("b/key", timeout: .seconds(1)) == [2])
   }
 
   @Test func missingKeyTimesOut() throws {

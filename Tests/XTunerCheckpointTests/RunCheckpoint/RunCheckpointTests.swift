@@ -57,7 +57,8 @@ extension RunCheckpointContents {
     #expect(throws: CheckpointError.self) { try found.open("manifest.json") }
     #expect(
       try TestFolder(found.path).names == [
-        "manifest.json", "optimizer.safetensors", "state.json", "weights.safetensors",
+        "manifest.json", "manifest.sha256", "optimizer.safetensors", "state.json",
+        "weights.safetensors",
       ])
   }
 
@@ -75,7 +76,7 @@ extension RunCheckpointContents {
     #expect(try TestFolder(store.folder).names == ["step-00000005"])
   }
 
-  @Test(arguments: ["manifest.json", "state.json", "weights.safetensors"])
+  @Test(arguments: ["manifest.json", "manifest.sha256", "state.json", "weights.safetensors"])
   func aCheckpointWithAnyFileCutOrAbsentIsNotComplete(name: String) throws {
     try store.write(.example(step: 2))
     let path = try store.write(.example(step: 4)).path
@@ -106,18 +107,63 @@ extension RunCheckpointContents {
     let relative = "checkpoints/step-00000004/manifest.json"
     let text = String(decoding: try folder.read(relative), as: UTF8.self)
     for (change, into, message) in [
-      ("\"formatVersion\" : 2", "\"formatVersion\" : 3", "another version"),
+      ("\"formatVersion\" : 3", "\"formatVersion\" : 4", "another version"),
       ("\"step\" : 4", "\"step\" : 5", "named for step 4"),
       ("\"name\" : \"state.json\"", "\"name\" : \"../state.json\"", "plain file name"),
       ("\"file\" : \"weights.safetensors\"", "\"file\" : \"x\"", "not listed"),
       ("\"step\"", "\"stop\"", "step is missing"),
     ] {
       #expect(text.contains(change))
-      _ = try folder.write(text.replacing(change, with: into).utf8, to: relative)
+      try RunCheckpoint.signManifest(
+        Array(text.replacing(change, with: into).utf8), in: store.path(step: 4))
       let scan = try store.scan()
       #expect(scan.complete.isEmpty)
       #expect(scan.rejected.first?.error.reason.contains(message) == true, "\(scan.rejected)")
     }
+  }
+
+  @Test func theNewestIsNotTheOneBeforeADamagedOne() throws {
+    for step in [2, 4, 6] { try store.write(.example(step: step)) }
+    #expect(try store.newest().checkpoint?.step == 6)
+    let cut = { (step: Int) in
+      let relative = "checkpoints/step-0000000\(step)/weights.safetensors"
+      _ = try self.folder.write([1], to: relative)
+    }
+    try cut(2)
+    let found = try store.newest()
+    #expect(found.checkpoint?.step == 6 && found.older.map(\.step) == [2])
+    try cut(6)
+    let error = #expect(throws: CheckpointError.self) { try store.newest() }
+    #expect(error?.code == .damaged && error?.path == store.folder)
+    #expect(
+      error?.reason.contains("a checkpoint is damaged: \(store.path(step: 6))/weights") == true)
+    #expect(error?.reason.contains("the newest whole one is \(store.path(step: 4))") == true)
+    for rejection in try store.scan().rejected { try store.setAside(rejection) }
+    #expect(try store.newest().checkpoint?.step == 4)
+    #expect(
+      try TestFolder(store.folder).names == [
+        "step-00000002.damaged", "step-00000004", "step-00000006.damaged",
+      ])
+    try cut(4)
+    #expect(throws: CheckpointError.self) { try store.newest() }
+  }
+
+  @Test func aFolderThatIsGoneIsNotMadeAgain() throws {
+    let gone = RunCheckpointStore(folder: folder.file("run/checkpoints"))
+    #expect(try gone.newest().checkpoint == nil)
+    let error = #expect(throws: CheckpointError.self) { try gone.write(.example(step: 1)) }
+    #expect(error?.path == gone.folder)
+    #expect(!FileManager.default.fileExists(atPath: folder.file("run")))
+  }
+
+  @Test func aLinkToNothingIsNotAnEmptyFolder() throws {
+    try FileManager.default.createSymbolicLink(
+      atPath: store.folder, withDestinationPath: folder.file("unmounted"))
+    for _ in 0..<2 {
+      let error = #expect(throws: CheckpointError.self) { try store.scan() }
+      #expect(error?.code == .missing && error?.path == store.folder)
+    }
+    #expect(throws: CheckpointError.self) { try store.write(.example(step: 1)) }
   }
 
   @Test func retentionLeavesTheNewestAndTheMarked() throws {

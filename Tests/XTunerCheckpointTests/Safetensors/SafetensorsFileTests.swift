@@ -1,4 +1,5 @@
 import Testing
+import XTunerText
 
 @testable import XTunerCheckpoint
 
@@ -35,6 +36,15 @@ import Testing
     #expect(try file.withBytes(of: "empty") { $0.count } == 0)
     #expect(try file.isAligned("b") == range.lowerBound.isMultiple(of: 4))
     try file.prefetch("a")
+  }
+
+  @Test func canonicallyEquivalentNamesAreDifferentTensors() throws {
+    let header =
+      "{\"\u{E9}\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},"
+      + "\"e\u{301}\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[2,5]}}"
+    let file = try SafetensorsFile(path: try file(header: header, dataByteCount: 5))
+    #expect(try file.withBytes(of: "\u{E9}") { Array($0) } == [0, 1])
+    #expect(try file.withBytes(of: "e\u{301}") { Array($0) } == [2, 3, 4])
   }
 
   @Test func namesAnAbsentTensor() throws {

@@ -1,5 +1,6 @@
 import Foundation
 import Testing
+import XTunerText
 
 @testable import XTunerCheckpoint
 
@@ -101,7 +102,7 @@ import Testing
     let error = #expect(throws: CheckpointError.self) {
       try SafetensorsWriter(path: path, entries: entries)
     }
-    #expect(error?.path == "\(path).incomplete" && error?.code == .missing)
+    #expect(error?.path == path && error?.code == .unwritable)
   }
 
   @Test func aFullDeviceNamesTheFileAndLeavesNothing() async {

@@ -27,17 +27,29 @@ extension DistributedProcessTests {
       }
     }
 
+    /// Each policy takes less than the one before it, by as much as was predicted.
     @Test func swappingAndRecomputingSaveWhatTheEstimateSays() throws {
       try EngineRun.with { run in
         try run.writeMemoryInputs()
         let policies: [MemoryCase.Policy] = [.none, .selective, .full, .swap, .swapAll]
-        let peaks = try policies.map { policy in
-          try run.estimate(
-            memory: "moe", ranks: 2,
-            policy.overrides + ["model.architecture.num_hidden_layers=11"]
-          ).peak.total
+        let peaks = try policies.enumerated().map { index, policy in
+          let overrides =
+            policy.overrides + ["model.architecture.num_hidden_layers=11", "training.steps=2"]
+          let name = "policy-\(index)"
+          try run.train(memory: "moe", ranks: 2, run: name, overrides)
+          return (
+            measured: try #require(run.metrics("tensor_peak_bytes", run: name).max()),
+            predicted: try run.estimate(memory: "moe", ranks: 2, overrides).peak.total
+          )
         }
-        #expect(zip(peaks, peaks.dropFirst()).allSatisfy { $0 > $1 }, "\(peaks)")
+        for (index, (before, after)) in zip(peaks, peaks.dropFirst()).enumerated() {
+          let measured = before.measured - after.measured
+          let predicted = before.predicted - after.predicted
+          #expect(measured > 0, "\(policies[index + 1]) saves nothing: \(peaks)")
+          #expect(
+            abs(Double(predicted) / Double(measured) - 1) <= Self.tolerance,
+            "\(policies[index + 1]) saves \(measured), predicted \(predicted): \(peaks)")
+        }
       }
     }
 

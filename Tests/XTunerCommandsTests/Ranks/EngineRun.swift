@@ -119,6 +119,11 @@ final class EngineRun {
 
   var enginePath: String { engine }
 
+  /// The whole command of the run `a`, for a shell.
+  func command(ranks: Int, _ overrides: [String]) -> [String] {
+    [engine] + arguments(run: "a", overrides) + (ranks > 1 ? ["--nproc", String(ranks)] : [])
+  }
+
   /// Every process whose command line names this folder.
   func living() -> [pid_t] {
     let all = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
@@ -157,6 +162,12 @@ final class EngineRun {
       else { return nil }
       return Step(number: number, loss: loss, gradientNorm: norm)
     }
+  }
+
+  /// The first step that each session of a run computed, of those that ended well.
+  func firstSteps(run: String) -> [Int?] {
+    let text = try? String(contentsOfFile: "\(folder)/\(run)/log.txt", encoding: .utf8)
+    return (text ?? "").matches(of: /first_step=(\w+)/).map { Int($0.1) }
   }
 
   /// Waits until a run has done some steps.

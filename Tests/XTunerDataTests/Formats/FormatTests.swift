@@ -40,7 +40,8 @@ struct FormatTests {
         ChatMessage(role: "user", content: "ab", name: "Ann"),
         ChatMessage(
           role: "assistant", reasoningContent: "hm",
-          toolCalls: [ToolCall(id: "c1", name: "f", arguments: ["z": 1, "a": 2])], loss: false),
+          toolCalls: [ToolCall(id: "c1", name: "f", arguments: .string(#"{"z": 1, "a": 2}"#))],
+          loss: false),
         ChatMessage(role: "tool", content: "4", toolCallID: "c1"),
         ChatMessage(role: "assistant", content: "d", loss: true),
       ], tools: [["type": "function", "function": ["name": "f"]]])
@@ -62,7 +63,63 @@ struct FormatTests {
     #expect(
       conversation.messages.map(\.role) == ["system", "user", "assistant", "tool", "assistant"])
     #expect(conversation.messages[2].toolCalls == [ToolCall(name: "f", arguments: ["a": 1])])
-    #expect(conversation.tools == [["name": "f"]])
+    #expect(conversation.tools == [["type": "function", "function": ["name": "f"]]])
+  }
+
+  @Test func toolsGetTheLayoutThatServingHas() throws {
+    let wrapped: JSONValue = [
+      "type": "function", "function": ["name": "f", "description": "d", "parameters": [:]],
+    ]
+    let turns = #""conversations": [{"from": "human", "value": "q"}]"#
+    let messages = #""messages": [{"role": "user", "content": "q"}]"#
+    let bare = #"{"name": "f", "description": "d", "parameters": {}}"#
+    for record in [
+      "{\(turns), \"tools\": [\(bare)]}", "{\(messages), \"tools\": [\(bare)]}",
+      "{\(messages), \"functions\": [\(bare)]}",
+      #"{\#(messages), "tools": [{"type": "function", "name": "f", "description": "d", "parameters": {}}]}"#,
+      "{\(messages), \"tools\": [\(wrapped.text())]}",
+    ] {
+      #expect(try conversation(record).tools == [wrapped], "\(record)")
+    }
+  }
+
+  @Test func argumentsGivenAsTextStayAsTheyAre() throws {
+    let text = #"""
+      {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{\"x\":1e5}"}}]}]}
+      """#
+    #expect(
+      try conversation(text).messages[1].toolCalls[0].arguments == .string(#"{"x":1e5}"#))
+    let turns = #"""
+      {"conversations": [{"from": "human", "value": "q"}, {"from": "function_call", "value": "{\"name\": \"f\", \"arguments\": \"{\\\"x\\\":1e5}\"}"}]}
+      """#
+    #expect(
+      try conversation(turns).messages[1].toolCalls[0].arguments == .string(#"{"x":1e5}"#))
+  }
+
+  @Test(arguments: [
+    (
+      #"{"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a", "weight": 0}]}"#,
+      [nil, false]
+    ),
+    (
+      #"{"conversations": [{"from": "human", "value": "q", "weight": 1}, {"from": "gpt", "value": "a", "loss": false}]}"#,
+      [true, false]
+    ),
+    (
+      #"{"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a", "loss": true}], "weight": 0}"#,
+      [false, true]
+    ),
+    (#"{"messages": [{"role": "user", "content": "q"}], "loss": false}"#, [false]),
+    (#"{"instruction": "q", "output": "a", "weight": 0}"#, [false, false]),
+    (#"{"instruction": "q", "output": "a", "weight": 1.0}"#, [nil, nil]),
+  ])
+  func weightAndLossSayWhatIsLearned(_ text: String, _ expected: [Bool?]) throws {
+    #expect(try conversation(text).messages.map(\.loss) == expected)
+  }
+
+  @Test func aSystemTextBesideTheMessagesIsTheirFirst() throws {
+    let text = #"{"system": "s", "messages": [{"role": "user", "content": "q"}]}"#
+    #expect(try conversation(text).messages.map(\.content) == ["s", "q"])
   }
 
   @Test func readsAlpacaWithHistory() throws {
@@ -167,6 +224,22 @@ struct FormatTests {
     ),
     (#"{"messages": [{"role": "user", "content": "a"}], "tools": "{"}"#, "does not hold JSON"),
     (#"{"messages": [{"role": "user", "content": "a"}], "tools": ["f"]}"#, "`tools[0]` must be"),
+    (
+      #"{"messages": [{"role": "user", "content": "a"}], "tools": [{}], "functions": [{}]}"#,
+      "`tools` and `functions`; keep one"
+    ),
+    (
+      #"{"messages": [{"role": "user", "content": "a", "loss": true, "weight": 0}]}"#,
+      "`messages[0].loss` and `messages[0].weight` differ"
+    ),
+    (
+      #"{"messages": [{"role": "user", "content": "a"}], "weight": 2}"#,
+      "`weight` must be 0 or 1, is 2"
+    ),
+    (
+      #"{"messages": [{"role": "system", "content": "a"}], "system": "b"}"#,
+      "`system` and `messages[0]` both hold a system text"
+    ),
   ])
   func wrongMessagesNameThePlace(_ text: String, _ expected: String) {
     let error = failure(text, format: .messages)
@@ -182,6 +255,11 @@ struct FormatTests {
     (.shareGPT, #"{"conversations": [{"from": "function_call", "value": "f(x)"}]}"#, "as JSON"),
     (.alpaca, #"{"instruction": "a"}"#, "`output` must be a string, is missing"),
     (.alpaca, #"{"instruction": "a", "output": "b", "history": [["q"]]}"#, "`history[0]`"),
+    (
+      .shareGPT, #"{"conversations": [{"from": "gpt", "value": "a", "weight": 0.5}]}"#,
+      "[0].weight` must be 0 or 1"
+    ),
+    (.text, #"{"text": "a", "weight": 0}"#, "learned whole; leave the record out"),
     (.text, #"{"text": ["a"]}"#, "`text` must be a string, is an array"),
     (.text, #""just a string""#, "the record must be an object, is a string"),
   ])

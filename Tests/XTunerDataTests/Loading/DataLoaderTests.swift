@@ -250,4 +250,48 @@ import Testing
       for _ in 0..<(round % 3) { _ = try loader.nextStep() }
     }
   }
+
+  /// Positions that were saved with one number of packs per step are gone on from with another.
+  @Test(arguments: [EpochEnd.wrap, .dropLast], [1, 3, 7])
+  func stepsLeftAreThoseThatFollow(end: EpochEnd, packsPerStep: Int) throws {
+    var before = options(packsPerStep: 5)
+    before.epochLimit = 2
+    let first = try DataLoader(sources: sources(), options: before)
+    #expect(try first.stepsLeft(epochs: 2) == first.stepCount(epochs: 2))
+    while case let step = try first.nextStep(), !step.isEmpty {
+      var after = options(packsPerStep: packsPerStep)
+      (after.epochEnd, after.epochLimit) = (end, 2)
+      let second = try DataLoader(sources: sources(), options: after)
+      try second.restore(first.state)
+      let left = try second.stepsLeft(epochs: 2)
+      var count = 0
+      while case let step = try second.nextStep(), !step.isEmpty { count += 1 }
+      #expect(count == left)
+      #expect(!second.isPast(epochs: 2))
+    }
+    #expect(try first.stepsLeft(epochs: 2) == 0)
+    #expect(try first.stepsLeft(epochs: 1) == 0)
+    #expect(first.isPast(epochs: 1) && !first.isPast(epochs: 2))
+  }
+
+  @Test func packsWithoutLabelsAreRefusedAboveTheShareByFile() throws {
+    // Of each sample of 4 packs the last has labels.
+    let samples = (0..<7).map { index in
+      TokenizedSample(
+        tokens: (0..<44).map { Int32(100 * index + $0) }, lossMask: (0..<44).map { $0 >= 34 })
+    }
+    let origins = (0..<7).map { SampleOrigin(file: $0 < 5 ? "a.jsonl" : "b.jsonl", line: $0 + 1) }
+    let source = DataSource(name: "x", samples: InMemorySamples(samples, origins: origins))
+    var options = DataLoaderOptions(
+      packing: PackPlanner(mode: .split, sequenceLength: 11, lookAhead: 1), packsPerStep: 1,
+      seed: 3, isShuffled: false, maximumMaskedShare: 0.75)
+    _ = try DataLoader(sources: [source], options: options)
+    options.maximumMaskedShare = 0.74
+    let error = #expect(throws: LoaderError.self) {
+      try DataLoader(sources: [source], options: options)
+    }
+    #expect(error?.code == .mostlyMasked)
+    #expect(error?.message.contains("21 of 28 packs have no token with a loss") == true)
+    #expect(error?.message.hasSuffix("By file: a.jsonl: 15; b.jsonl: 6") == true)
+  }
 }

@@ -76,9 +76,72 @@ struct FileFinderTests {
     #expect(failure("\(folder.path)/README.md")?.message.contains(".jsonl, .json, .txt") == true)
   }
 
+  @Test func namesThatDifferInFormAreDifferentFilesAndFolders() throws {
+    let composed = "caf\u{E9}"
+    let decomposed = "cafe\u{301}"
+    let other = try TemporaryFolder()
+    for name in [composed, decomposed] {
+      _ = try other.write("\(name)/\(composed).jsonl", "")
+      _ = try other.write("\(name)/\(decomposed).jsonl", "")
+    }
+    let expected = [decomposed, composed].flatMap { folder in
+      [decomposed, composed].map { "\(other.path)/\(folder)/\($0).jsonl" }
+    }
+    for pattern in ["", "/*/*.jsonl", "/**/caf*.jsonl"] {
+      let found = try RecordSource(paths: [other.path + pattern]).files()
+      #expect(found.map { Array($0.utf8) } == expected.map { Array($0.utf8) }, "\(pattern)")
+    }
+  }
+
   @Test func linksThatLeadBackEnd() throws {
     try FileManager.default.createSymbolicLink(
       atPath: "\(folder.path)/c/loop", withDestinationPath: folder.path)
     #expect(try RecordSource(paths: [folder.path]).files().count == 6)
+  }
+
+  private func link(_ name: String, to destination: String) throws {
+    try FileManager.default.createSymbolicLink(
+      atPath: "\(folder.path)/\(name)", withDestinationPath: destination)
+  }
+
+  @Test func linksThatPointNowhereAreErrorsThatNameThem() throws {
+    try link("b/gone.jsonl", to: "\(folder.path)/none.jsonl")
+    try link("b/round", to: "round")
+    for path in ["b/gone.jsonl", "b/round"] {
+      #expect(failure("\(folder.path)/\(path)")?.message.contains("points nowhere") == true)
+    }
+    let error = failure(folder.path)
+    #expect(error?.code == .unreadableFile)
+    #expect(error?.file == "\(folder.path)/b/gone.jsonl")
+    #expect(failure("\(folder.path)/**/*.jsonl")?.file == "\(folder.path)/b/gone.jsonl")
+  }
+
+  @Test func aFolderThatTwoLinksNameIsReadTwice() throws {
+    try link("first", to: "b")
+    try link("second", to: "b")
+    #expect(
+      try files("*/z.jsonl") == ["b/z.jsonl", "first/z.jsonl", "second/z.jsonl"])
+    #expect(try RecordSource(paths: [folder.path]).files().count == 10)
+  }
+
+  @Test func namesInAnotherFormOfTheSameTextAreOtherFiles() throws {
+    for name in ["\u{E9}/x.jsonl", "e\u{301}/x.jsonl", "y\u{E9}.jsonl", "ye\u{301}.jsonl"] {
+      _ = try folder.write("forms/\(name)", "")
+    }
+    let found = try files("forms").map { Array($0.utf8) }
+    #expect(found.count == 4)
+    #expect(Set(found).count == 4)
+  }
+
+  @Test func namesThatAreNotUTF8AreErrors() throws {
+    let bytes = Array("\(folder.path)/b/".utf8) + [0x61, 0xFF] + Array(".jsonl".utf8) + [0]
+    let descriptor = bytes.map { CChar(bitPattern: $0) }.withUnsafeBufferPointer {
+      open($0.baseAddress!, O_CREAT | O_WRONLY, 0o600)
+    }
+    #expect(close(descriptor) == 0)
+    let error = failure(folder.path)
+    #expect(error?.message.contains("not valid UTF-8") == true)
+    #expect(error?.file == "\(folder.path)/b")
+    #expect(unlink(bytes.map { CChar(bitPattern: $0) }) == 0)
   }
 }

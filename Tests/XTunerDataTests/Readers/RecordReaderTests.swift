@@ -209,4 +209,94 @@ struct RecordReaderTests {
     #expect(try RecordSource.contentHash(of: [a, bc]) != hash)
     #expect(try RecordSource.contentHash(of: [c, ab]) != hash)
   }
+
+  @Test(arguments: ErrorPolicy.allCases)
+  func brokenRecordsAmongTheFirstAreTreatedAsLaterOnes(_ policy: ErrorPolicy) throws {
+    for broken in ["{\"text\": null}", "{\"other\": 1}", "17", "[]", "{}"] {
+      for place in [0, 3, 37] {
+        let text = lines(0..<place) + "\(broken)\n" + lines(place..<41)
+        let file = try folder.write("a.jsonl", text)
+        guard policy == .skip else {
+          let error = failure(file)
+          #expect(error?.code == .invalidRecord, "\(broken)")
+          #expect(error?.line == place + 1, "\(broken)")
+          continue
+        }
+        let reader = try RecordReader(source: RecordSource(paths: [file]), onError: .skip)
+        var count = 0
+        while try reader.next() != nil { count += 1 }
+        #expect(count == 41, "\(broken) at \(place)")
+        #expect(reader.skipped.map(\.line) == [place + 1], "\(broken)")
+      }
+    }
+  }
+
+  @Test func manyBrokenRecordsInFrontAreSkipped() throws {
+    let file = try folder.write(
+      "a.jsonl", String(repeating: "{\"text\": null}\n", count: 23) + lines(0..<5))
+    #expect(try texts(file, onError: .skip).count == 5)
+    let none = try folder.write("b.jsonl", String(repeating: "3\n", count: 2_003))
+    #expect(failure(none, onError: .skip)?.code == .unclearFormat)
+  }
+
+  @Test func readsRecordsOverSeveralLines() throws {
+    let one = "\u{FEFF}\n{\n  \"text\": \"a } \\\" {\",\n  \"x\": [\n1, {\"y\": []}]\n}\n"
+    #expect(try texts(try folder.write("a.json", one)) == ["a } \" {"])
+    let two = one + "{\n\"text\":\n\"b\"} {\"text\": \"c\"}"
+    let file = try folder.write("b.json", two)
+    #expect(try texts(file) == ["a } \" {", "b", "c"])
+    let reader = try RecordReader(source: RecordSource(paths: [file]))
+    var places: [Int] = []
+    while let record = try reader.next() { places.append(record.line) }
+    #expect(places == [2, 7, 9])
+    for broken in ["{\n\"text\": \"a\"", "{\n\"text\": \"a\"}}\n", "{\n\"text\" \"a\"\n}\n"] {
+      #expect(failure(try folder.write("c.json", broken))?.code == .invalidText, "\(broken)")
+    }
+    let skipped = try folder.write("d.json", "{\n\"text\" \"a\"}\n{\n\"text\": \"b\"\n}")
+    #expect(try texts(skipped, onError: .skip) == ["b"])
+  }
+
+  @Test(arguments: ["gz", "zst"], ["a.jsonl", "a.txt", "a.json"])
+  func aSmallFileCannotFillTheMemory(_ kind: String, _ name: String) throws {
+    let (size, limit) = (3_000_017, 300_007)
+    let value = String(repeating: "x", count: size)
+    let text = name == "a.json" ? "[\"\(value)\"]" : value
+    let file = try folder.write("\(name).\(kind)", (kind == "gz" ? gzipped : zstdCompressed)(text))
+    let error = #expect(throws: DataReadError.self) {
+      let source = RecordSource(paths: [file], format: .text, maximumRecordSize: limit)
+      while try RecordReader(source: source, onError: .skip).next() != nil {}
+    }
+    #expect(error?.message.contains("larger than \(limit) bytes") == true)
+    #expect(error?.message.contains("data.max_record_bytes") == true)
+  }
+
+  @Test func aTextFileIsAsLargeAsItIs() throws {
+    let line = String(repeating: "x", count: 997) + "\n"
+    let file = try folder.write("a.txt", String(repeating: line, count: 1_009))
+    let reader = try RecordReader(source: RecordSource(paths: [file], maximumRecordSize: 100_003))
+    #expect(try reader.next() != nil)
+  }
+
+  @Test func windowsLargerThanTheLimitAreRefused() throws {
+    // A frame with a window of 2 GiB and one empty raw block that is the last.
+    let frame: [UInt8] = [0x28, 0xB5, 0x2F, 0xFD, 0x00, 21 << 3, 0x01, 0x00, 0x00]
+    let file = try folder.write("a.jsonl.zst", frame)
+    let error = failure(file)
+    #expect(error?.code == .damagedFile)
+    #expect(error?.message.contains("data.max_record_bytes") == true)
+    let source = RecordSource(paths: [file], maximumRecordSize: 1 << 31)
+    #expect(
+      #expect(throws: DataReadError.self) { try RecordReader(source: source) }?.code == .noRecords)
+  }
+
+  @Test func pipesAndDevicesAreRefusedAtOnce() throws {
+    let pipe = "\(folder.path)/a.jsonl"
+    #expect(mkfifo(pipe, 0o600) == 0)
+    try FileManager.default.createSymbolicLink(
+      atPath: "\(folder.path)/b.jsonl", withDestinationPath: "/dev/zero")
+    for path in [pipe, "\(folder.path)/b.jsonl"] {
+      #expect(failure(path)?.message.contains("not a regular file") == true)
+      #expect(throws: TokenCacheError.self) { try DataFileHasher(paths: [path]) }
+    }
+  }
 }

@@ -89,8 +89,26 @@ import Testing
     for word in ["chat", "text", "total", "12,345", "40.00 %", "best_fit", "84.09 %"] {
       #expect(text.contains(word), "\(word) is missing in\n\(text)")
     }
+    #expect(text.split(separator: "\n").allSatisfy { $0.count <= 60 }, "\(text)")
     let bars = text.split(separator: "\n").filter { $0.contains("#") }
-    #expect(bars.allSatisfy { $0.count <= 60 })
+    #expect(!bars.isEmpty)
+  }
+
+  @Test func columnsWithoutRoomFollowBelow() {
+    let table = TextTable(
+      header: ["name", "first", "second"], rows: [["a", "1", "22"], ["bcd", "333", "4"]])
+    let wide = [
+      "name  first  second", "----  -----  ------", "a         1      22", "bcd     333       4",
+    ]
+    #expect(table.lines() == wide)
+    #expect(table.lines(width: 19) == wide)
+    #expect(
+      table.lines(width: 18) == [
+        "name  first", "----  -----", "a         1", "bcd     333", "", "name  second",
+        "----  ------", "a         22", "bcd        4",
+      ])
+    // A terminal that is narrower than any table: a column each.
+    #expect(table.lines(width: 3) == table.lines(width: 18))
   }
 
   @Test func figuresSurviveJSON() throws {

@@ -227,6 +227,50 @@ enum ConfigurationText {
     #expect(found.count == 1 && found[0].hasPrefix("\(key): "), "\(found)")
   }
 
+  @Test func theBaseMayStandInsideTheScaling() throws {
+    let linear = #"{"rope_type": "linear", "factor": 2, "rope_theta": 5003.0}"#
+    let inner = try read(
+      ConfigurationText.denseHub, ["rope_theta": nil, "rope_scaling": linear])
+    #expect(inner.rotary.base == 5003 && inner.rotary.scaling == .linear(factor: 2))
+    #expect(try read(try inner.configurationText()).rotary == inner.rotary)
+    let plain = #"{"rope_type": "default", "rope_theta": 5003}"#
+    let both: [String: String?] = ["rope_theta": "5003.0", "rope_scaling": plain]
+    #expect(try read(ConfigurationText.denseHub, both).rotary.base == 5003)
+    // transformers 4 takes the outer base then, transformers 5 the inner.
+    #expect(
+      try problems(ConfigurationText.denseHub, ["rope_scaling": plain])
+        == ["rope_theta: is 1000000.0, but rope_scaling.rope_theta is 5003.0"])
+    #expect(
+      try problems(ConfigurationText.mixtureV5, ["rope_scaling": plain])
+        == ["rope_scaling.rope_theta: is 5003.0, but rope_parameters.rope_theta is 1000000.0"])
+    #expect(
+      try problems(
+        ConfigurationText.denseHub,
+        ["rope_theta": nil, "rope_scaling": #"{"rope_type": "default", "rope_theta": "x"}"#]
+      ).map { $0.prefix { $0 != ":" } } == ["rope_scaling.rope_theta"])
+  }
+
+  @Test func keysBesideTheScalingCountAsInTransformers() throws {
+    let yarn = #"{"rope_type": "yarn", "factor": 4}"#
+    let outer: [String: String?] = [
+      "rope_scaling": yarn, "original_max_position_embeddings": "4099",
+    ]
+    #expect(
+      try read(ConfigurationText.denseHub, outer).rotary.scaling
+        == .yarn(YaRNScaling(factor: 4, originalPositionCount: 4099)))
+    let other = #"{"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 4097}"#
+    let found = try problems(
+      ConfigurationText.denseHub, outer.merging(["rope_scaling": other]) { $1 })
+    #expect(
+      found == [
+        "rope_scaling.original_max_position_embeddings: is 4097, but "
+          + "original_max_position_embeddings beside it is 4099"
+      ])
+    #expect(
+      try problems(ConfigurationText.denseHub, ["partial_rotary_factor": "0.5"])[0]
+        .hasPrefix("partial_rotary_factor: must be 1"))
+  }
+
   @Test(arguments: [
     ["num_hidden_layers": "9223372036854775807"], ["num_hidden_layers": "-1"],
     ["hidden_size": "9223372036854775807"], ["num_attention_heads": "0"],

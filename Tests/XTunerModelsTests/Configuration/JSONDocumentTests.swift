@@ -13,6 +13,17 @@ import Testing
     #expect(try parse(" \n{ }\t").compactText() == "{}")
   }
 
+  @Test func canonicallyEquivalentKeysAreDifferentKeys() throws {
+    let text = "{\"\u{E9}\":3,\"e\u{301}\":5}"
+    let document = try parse(text)
+    #expect(document.object?["\u{E9}"]?.integer == 3)
+    #expect(document.object?["e\u{301}"]?.integer == 5)
+    #expect(Array(document.compactText().utf8) == Array(text.utf8))
+    var object = try #require(document.object)
+    object["e\u{301}"] = nil
+    #expect(object.keys.map { Array($0.utf8) } == [Array("\u{E9}".utf8)])
+  }
+
   @Test func keeps64BitIntegersExact() throws {
     #expect(try parse("9223372036854775807").integer == Int.max)
     #expect(try parse("9007199254740993").integer == 9_007_199_254_740_993)

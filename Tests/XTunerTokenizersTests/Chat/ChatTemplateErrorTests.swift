@@ -27,14 +27,26 @@ struct ChatTemplateErrorTests {
     #expect(error?.messageIndex == 1)
     #expect(
       error?.description
-        == "messages[1]: role \"bot\" is unknown to qwen3, which has system, user, assistant, tool, "
-        + "pretrain")
+        == "messages[1]: role \"bot\" is unknown to qwen3, which has system, developer, user, "
+        + "assistant, tool, pretrain")
   }
 
-  @Test func developerRoleBelongsToGPTOSS() throws {
+  @Test(arguments: ["kimi-k2-first", "qwen3-xtuner", "intern-s1", "deepseek-v3-xtuner"])
+  func aDeveloperIsRefusedWhereTheTextWritesNoMarksForOne(_ name: String) throws {
     let messages = [ChatMessage(role: "developer", content: "x"), user("a"), assistant("b")]
-    #expect(try error("qwen3", messages)?.code == .invalidRole)
-    #expect(try ChatTemplate.named("gpt-oss").segments(messages).count == 2)
+    #expect(try error(name, messages)?.code == .invalidRole)
+  }
+
+  @Test func deepSeekR1DropsNoTextBesideLaterCalls() throws {
+    let call = ToolCall(name: "f", arguments: [:])
+    let result = ChatMessage(role: "tool", content: "4")
+    let messages = [
+      user("q"), assistant("a", calls: [call]), result, assistant("b", calls: [call]),
+    ]
+    let error = try error("deepseek-r1", messages)
+    #expect(error?.code == .unsupportedTools)
+    #expect(error?.messageIndex == 3)
+    #expect(error?.message.contains("deepseek-r1-0528") == true)
   }
 
   @Test(arguments: ["deepseek-v3", "qwen3-xtuner", "intern-s1"])
@@ -100,7 +112,9 @@ struct ChatTemplateErrorTests {
         == .unsupportedReasoning)
   }
 
-  @Test(arguments: ["deepseek-r1", "gpt-oss", "kimi-k2-thinking", "qwen3-2507-thinking"])
+  @Test(arguments: [
+    "deepseek-r1", "deepseek-r1-0528", "gpt-oss", "kimi-k2-thinking", "qwen3-2507-thinking",
+  ])
   func thinkingCannotBeSwitchedOff(_ name: String) throws {
     let template = try ChatTemplate.named(name)
     let error = #expect(throws: ChatTemplateError.self) {

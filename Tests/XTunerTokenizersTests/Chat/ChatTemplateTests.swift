@@ -11,6 +11,15 @@ struct ChatTemplateTests {
     #expect(text == example.expected)
   }
 
+  /// Conversations made at random, in the words of Jinja and the published texts.
+  @Test(arguments: try RenderCase.load("rendered_random.json"))
+  func rendersRandomConversationsAsPublished(_ example: RenderCase) throws {
+    let text = try example.template.render(
+      example.messages, tools: example.tools, addGenerationPrompt: example.addsGenerationPrompt,
+      enableThinking: example.enablesThinking)
+    #expect(text == example.expected)
+  }
+
   @Test(arguments: try RenderCase.load("rendered_training.json"))
   func marksLossAsXTunerDoes(_ example: RenderCase) throws {
     let segments = try example.template.segments(example.messages, tools: example.tools)
@@ -50,9 +59,94 @@ struct ChatTemplateTests {
     #expect(segments.marked == expected)
   }
 
-  @Test func emptyThinkingBlockIsNotLearned() throws {
-    let segments = try ChatTemplate.named("qwen3").segments([user("Hi"), assistant("\n\nHello")])
-    #expect(segments.marked.hasSuffix("assistant\n<think>\n\n</think>\n\n⟦Hello<|im_end|>⟧\n"))
+  @Test func anAnswerWithoutReasoningLearnsTheEmptyBlockThatNoPromptHolds() throws {
+    let expected = [
+      "qwen3": "assistant\n⟦<think>\n\n</think>\n\nHello<|im_end|>⟧\n",
+      "qwen3-2507-thinking": "assistant\n<think>\n⟦\n</think>\n\nHello<|im_end|>⟧\n",
+      "kimi-k2-thinking": "<|im_middle|>⟦<think></think>Hello<|im_end|>⟧",
+      // Both of its prompts end behind a mark of thinking.
+      "deepseek-v3.1": "<｜Assistant｜></think>⟦Hello<｜end▁of▁sentence｜>⟧",
+    ]
+    for (name, suffix) in expected {
+      let marked = try ChatTemplate.named(name).segments([user("Hi"), assistant("Hello")]).marked
+      #expect(marked.hasSuffix(suffix), "\(name): \(marked)")
+    }
+  }
+
+  @Test func anAnswerWhoseReasoningIsLeftOutDoesNotLearnTheEmptyBlock() throws {
+    let segments = try ChatTemplate.named("kimi-k2-thinking").segments([
+      user("a"), assistant("b", reasoning: "hm"), user("c"), assistant("d"),
+    ])
+    #expect(segments.marked.contains("<|im_middle|><think></think>⟦b<|im_end|>⟧"))
+  }
+
+  @Test func agentsOfDeepSeekLearnWhatFollowsThePromptsOfServing() throws {
+    let call = ToolCall(name: "f", arguments: .string("{}"))
+    let result = ChatMessage(role: "tool", content: "4")
+    func marked(_ name: String, call reason: String?, answer: String?) throws -> String {
+      try ChatTemplate.named(name).segments([
+        user("q"), assistant("", reasoning: reason, calls: [call]), result,
+        assistant("a", reasoning: answer),
+      ]).marked
+    }
+    let v31 = "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{}<｜tool▁call▁end｜>"
+    let v31Call = "\(v31)<｜tool▁calls▁end｜><｜end▁of▁sentence｜>"
+    let v31Result = "<｜tool▁output▁begin｜>4<｜tool▁output▁end｜>"
+    let bos = "<｜begin▁of▁sentence｜><｜User｜>q<｜Assistant｜>"
+    // Prompts show no reasoning of the call: the answer behind it is learned, the call is not.
+    #expect(
+      try marked("deepseek-v3.1", call: "r", answer: nil)
+        == "\(bos)</think>\(v31Call)\(v31Result)⟦a<｜end▁of▁sentence｜>⟧")
+    // Behind a result no prompt opens the reasoning, so that the model does.
+    #expect(
+      try marked("deepseek-v3.1", call: nil, answer: "r")
+        == "\(bos)</think>⟦\(v31Call)⟧\(v31Result)⟦<think>r</think>a<｜end▁of▁sentence｜>⟧")
+    let outputs =
+      "<｜tool▁outputs▁begin｜><｜tool▁output▁begin｜>4<｜tool▁output▁end｜><｜tool▁outputs▁end｜>"
+    for name in ["deepseek-r1", "deepseek-r1-0528"] {
+      #expect(
+        try marked(name, call: "r", answer: "s").hasSuffix(
+          "\(outputs)⟦<think>\ns\n</think>\n\na<｜end▁of▁sentence｜>⟧"))
+    }
+    // A conversation that ends in the call shows and learns its reasoning.
+    let ending = try ChatTemplate.named("deepseek-r1-0528").segments([
+      user("q"), assistant("", reasoning: "r", calls: [call]), result,
+    ])
+    #expect(ending.marked.contains("<｜Assistant｜>⟦<think>\nr\n</think>\n\n<｜tool▁calls▁begin｜>"))
+  }
+
+  @Test func qwen3OfXTunerWritesAHeaderBehindEachToolResult() throws {
+    let call = ToolCall(name: "f", arguments: .string("{}"))
+    let result = ChatMessage(role: "tool", content: "4")
+    let text = try ChatTemplate.named("qwen3-xtuner").segments([
+      user("q"), assistant("", calls: [call, call]), result, result, assistant("a"),
+    ]).marked
+    let turn = "<|im_start|>user\n<tool_response>\n4\n</tool_response><|im_end|>\n"
+    let header = "<|im_start|>assistant\n"
+    #expect(text.hasSuffix("\(turn)\(header)\(turn)\(header)⟦a<|im_end|>⟧\n"))
+  }
+
+  @Test func aDeveloperIsWrittenAsTheFamilyDoes() throws {
+    let messages = [ChatMessage(role: "developer", content: "x"), user("a")]
+    let expected = [
+      "chatml": "<|im_start|>developer\nx<|im_end|>\n<|im_start|>user\na<|im_end|>\n",
+      "kimi-k2": "<|im_system|>developer<|im_middle|>x<|im_end|><|im_user|>user<|im_middle|>a"
+        + "<|im_end|>",
+      "qwen3": "<|im_start|>system\nx<|im_end|>\n<|im_start|>user\na<|im_end|>\n",
+      "deepseek-v3.1": "<｜begin▁of▁sentence｜>x<｜User｜>a",
+    ]
+    for (name, suffix) in expected {
+      let text = try ChatTemplate.named(name).render(messages)
+      #expect(text.hasSuffix(suffix), "\(name): \(text)")
+    }
+  }
+
+  @Test func argumentsGivenAsTextStayAsTheyAre() throws {
+    let call = ToolCall(name: "f", arguments: .string(#"{"x":1e5}"#))
+    for name in ["qwen3", "gpt-oss", "deepseek-v3", "kimi-k2"] {
+      let text = try ChatTemplate.named(name).render([user("q"), assistant("", calls: [call])])
+      #expect(text.contains(#"{"x":1e5}"#), "\(name)")
+    }
   }
 
   @Test func promptedThinkMarkIsNotLearned() throws {
@@ -60,6 +154,7 @@ struct ChatTemplateTests {
     let expected = [
       "qwen3-2507-thinking": "assistant\n<think>\n⟦hm\n</think>\n\nHello<|im_end|>⟧\n",
       "deepseek-r1": "<｜Assistant｜><think>\n⟦hm\n</think>\n\nHello<｜end▁of▁sentence｜>⟧",
+      "deepseek-r1-0528": "<｜Assistant｜>⟦<think>\nhm\n</think>\n\nHello<｜end▁of▁sentence｜>⟧",
       "deepseek-v3.1": "<｜Assistant｜><think>⟦\nhm\n</think>Hello<｜end▁of▁sentence｜>⟧",
       "kimi-k2-thinking": "<|im_middle|>⟦<think>\nhm\n</think>Hello<|im_end|>⟧",
     ]
@@ -76,7 +171,9 @@ struct ChatTemplateTests {
     #expect(embedded == separate)
   }
 
-  @Test(arguments: ["deepseek-r1", "deepseek-v3.1", "kimi-k2-thinking", "qwen3-2507-thinking"])
+  @Test(arguments: [
+    "deepseek-r1", "deepseek-r1-0528", "deepseek-v3.1", "kimi-k2-thinking", "qwen3-2507-thinking",
+  ])
   func reasoningInsideTheContentIsLearned(_ name: String) throws {
     let template = try ChatTemplate.named(name)
     let embedded = try template.segments([user("Hi"), assistant("<think>hm</think>Hello")])
@@ -209,12 +306,33 @@ struct ChatTemplateTests {
         """)
   }
 
+  @Test func theLastMessageOfGPTOSSDecidesAboutTheReturn() throws {
+    let call = ToolCall(name: "f", arguments: [:])
+    let template = try ChatTemplate.named("gpt-oss")
+    let beginning = [user("q"), assistant("a", reasoning: "gone")]
+    let question = try template.segments(beginning + [user("r")]).marked
+    #expect(
+      question.hasSuffix(
+        "<|start|>assistant<|channel|>final<|message|>a<|end|><|start|>user<|message|>r<|end|>"))
+    #expect(!question.contains("⟦"))
+    let ending = try template.segments(
+      beginning + [user("r"), assistant("", reasoning: "use f", calls: [call])]
+    ).marked
+    #expect(!ending.contains("gone") && !ending.contains("<|return|>"))
+    #expect(
+      ending.hasSuffix(
+        "<|start|>assistant⟦<|channel|>analysis<|message|>use f<|end|><|start|>assistant "
+          + "to=functions.f<|channel|>commentary json<|message|>{}<|call|>⟧"))
+  }
+
   @Test func effortAndDateAppearInTheSystemBlock() throws {
     let template = try ChatTemplate.named("gpt-oss")
       .configured(currentDate: "2031-07-05", reasoningEffort: .high)
     let text = try template.render([user("Hi")])
     #expect(text.contains("Current date: 2031-07-05\n\nReasoning: high\n"))
-    #expect(template.fingerprint == "gpt-oss/1/2031-07-05/high")
+    #expect(template.fingerprint == "gpt-oss/2/2031-07-05/high")
+    #expect(template.currentDate == "2031-07-05")
+    #expect(try ChatTemplate.named("qwen3").currentDate == nil)
   }
 
   @Test func numbersKimiCallsOverTheConversation() throws {

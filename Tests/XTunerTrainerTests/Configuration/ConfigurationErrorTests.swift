@@ -241,7 +241,7 @@ import Testing
         run.yaml: tokenizer.path: must be given, because model.path is not
         """)
     let inline = minimalYAML.replacing(
-      "path: m", with: "architecture: {a: 1}\n  overrides: {b: 2}")
+      "path: m", with: "architecture: {vocab_size: 1}\n  overrides: {vocab_size: 2}")
     #expect(
       problems(inline, ["tokenizer.path=t"])
         == "run.yaml:3: model.overrides: cannot be combined with architecture; put the keys there")
@@ -319,5 +319,43 @@ import Testing
       text += "a\(level): &a\(level) [\(items)]\n"
     }
     #expect(problems(text).hasSuffix("anchors expand to more than 100000 values"))
+  }
+
+  /// Compared as a key, the last anchor would be two to the power of 40 values.
+  @Test(.timeLimit(.minutes(1)), arguments: ["? *a40 : 1", "? [*a40]\n: 1", "{*a40 : 1}"])
+  func refusesAnchorsAsKeys(line: String) {
+    var text = "a0: &a0 [x]\n"
+    for level in 1...40 { text += "a\(level): &a\(level) [*a\(level - 1), *a\(level - 1)]\n" }
+    let said = problems(text + "b:\n  \(line.replacing("\n", with: "\n  "))\n")
+    #expect(said.hasSuffix("anchors expand to more than 100000 values"), "\(said)")
+  }
+
+  @Test func refusesAListAsAKeyThatAnAnchorNames() {
+    #expect(
+      problems("run: &r [a, b]\nmodel:\n  *r : 1\n") == "run.yaml:3: a key must be a plain text")
+  }
+
+  @Test func aliasesOfTextsAreKeysAndStarsAreTexts() throws {
+    let configuration = try load(
+      minimalYAML.replacing("a.jsonl", with: "'data/*.jsonl'")
+        + "run: {&k name: x*y}\noptimizer: {*k : muon}\n")
+    #expect(configuration.data.train.map(\.path) == ["data/*.jsonl"])
+    #expect(configuration.run.name == "x*y")
+    #expect(configuration.optimizer.name == .muon)
+  }
+
+  @Test(.timeLimit(.minutes(1))) func listsTheFirstProblemsOfVeryMany() {
+    let keys = (0..<49_003).map { "  key\($0): 1\n" }.joined()
+    let lines = problems(minimalYAML + "loss:\n" + keys).split(separator: "\n")
+    #expect(lines.count == 101)
+    #expect(lines[0].hasPrefix("run.yaml:8: loss.key0: unknown key; known here: reduction"))
+    #expect(lines[100] == "run.yaml: 48903 more problems are not listed")
+  }
+
+  @Test func readsNoFileWithoutEnd() {
+    let error = #expect(throws: ConfigurationError.self) {
+      try RunConfiguration.load(file: "/dev/zero")
+    }
+    #expect(error?.description == "/dev/zero: has more than 4 MiB; give a YAML configuration")
   }
 }

@@ -47,12 +47,19 @@ func problems(
     #expect(configuration.checkpoint.keep == 3)
   }
 
+  @Test func aByteOrderMarkIsNoText() throws {
+    let file = FileManager.default.temporaryDirectory.appending(path: "\(UUID().uuidString).yaml")
+    defer { try? FileManager.default.removeItem(at: file) }
+    try Data([0xEF, 0xBB, 0xBF] + minimalYAML.utf8).write(to: file)
+    #expect(try RunConfiguration.load(file: file.path).training.steps == 7)
+  }
+
   @Test func readsEveryKindOfValue() throws {
     let configuration = try load(
       """
       run: {name: demo, directory: /r, seed: 1_000, threads: 3, deterministic: yes}
       model:
-        architecture: {model_type: qwen3_moe, num_experts: 5, rope_theta: 1e6, tie: no, x: [1, 2.5]}
+        architecture: {model_type: qwen3_moe, num_experts: 5, rope_theta: 1e6, hidden_act: no, mlp_only_layers: [1, 2.5]}
         dtype: f32
       tokenizer: {path: t}
       data:
@@ -77,8 +84,8 @@ func problems(
     let architecture = try #require(configuration.model.architecture)
     #expect(
       architecture.json() == """
-        {"model_type": "qwen3_moe", "num_experts": 5, "rope_theta": 1000000.0, "tie": "no", \
-        "x": [1, 2.5]}
+        {"model_type": "qwen3_moe", "num_experts": 5, "rope_theta": 1000000.0, \
+        "hidden_act": "no", "mlp_only_layers": [1, 2.5]}
         """)
     #expect(configuration.model.weights == .random)
     #expect(configuration.data.train.map(\.name) == ["a", "b", "other", "a-2"])

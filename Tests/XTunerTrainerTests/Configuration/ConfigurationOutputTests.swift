@@ -9,8 +9,12 @@ import Testing
     run: {name: "no", directory: "1:30", seed: 3}
     model:
       architecture:
-        a: {b: [1, 2.5, -3e-7, null, "true", true], "": x, "y: z": [{c: 1, d: [2]}, {}], e: []}
-        "null": "~"
+        rope_scaling:
+          b: [1, 2.5, -3e-7, null, "true", true]
+          "": x
+          "y: z": [{c: 1, d: [2]}, {}]
+          e: []
+          "null": "~"
       dtype: f32
     tokenizer: {path: "tab\\tquote\\" # not a comment \\u2028 é"}
     data: {train: [{path: a b, weight: 1e-9}], validation_split: 0.1, template: "- x"}
@@ -37,7 +41,7 @@ import Testing
       shown.contains(
         """
           # Gradients with a larger norm are scaled down to it; null never clips.
-          # Type: number above 0, or null. Default: 1.0.
+          # Type: number above 0, at most 1.0e+18, or null. Default: 1.0.
           max_gradient_norm: 1.0
 
         """))
@@ -72,8 +76,9 @@ import Testing
     #expect(
       page.contains(
         """
-        | `packs_per_step` | whole number of at least 1 | `8` | Packs of one optimizer step \
-        (the global batch): at most packs_per_step x data.sequence_length tokens. |
+        | `packs_per_step` | whole number from 1 to 1000000 | `8` | Packs of one optimizer step \
+        (the global batch): at most packs_per_step x data.sequence_length tokens. At most 1000000: \
+        their tokens are counted and held together. |
 
         """))
     #expect(page.contains("| `path` | path | none, must be given | File, folder or glob;"))
@@ -103,31 +108,5 @@ import Testing
           new: "[{path: b, name: b, format: auto, weight: 1.0}]"),
         .init(keyPath: "checkpoint.keep", old: "3", new: "5"),
       ])
-  }
-}
-
-@Suite struct SpellingTests {
-  @Test(arguments: [
-    ("stpes", "steps"), ("Steps", "steps"), ("packsPerStep", "packs_per_step"),
-    ("packs-per-step", "packs_per_step"), ("packs", "packs_per_step"), ("epoch", "epochs"),
-    ("microbatch_packs", "micro_batch_packs"), ("gradient_norm", "max_gradient_norm"),
-  ])
-  func suggestsWhatWasMeant(word: String, meant: String) {
-    let keys = [
-      "steps", "epochs", "packs_per_step", "micro_batch_packs", "max_gradient_norm", "recompute",
-    ]
-    #expect(Spelling.suggestion(for: word, among: keys) == meant)
-  }
-
-  @Test(arguments: ["x", "", "optimizer", "xy"])
-  func suggestsNothingForUnrelatedWords(word: String) {
-    #expect(Spelling.suggestion(for: word, among: ["steps", "epochs", "recompute"]) == nil)
-  }
-
-  @Test func countsEdits() {
-    #expect(Spelling.distance(Array("abcd"), Array("abcd")) == 0)
-    #expect(Spelling.distance(Array("abcd"), Array("acbd")) == 1)
-    #expect(Spelling.distance(Array(""), Array("abc")) == 3)
-    #expect(Spelling.distance(Array("kitten"), Array("sitting")) == 3)
   }
 }

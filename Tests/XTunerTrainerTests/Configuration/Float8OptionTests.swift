@@ -9,7 +9,13 @@ import XTunerNN
   private func load(
     _ model: String, type: String = "qwen3_moe", expertSize: Int = 48, _ rest: String = ""
   ) throws -> RunConfiguration {
-    try RunConfiguration.parse(
+    let experts = """
+      moe_intermediate_size: \(expertSize)
+          num_experts: 6
+          num_experts_per_tok: 2
+          norm_topk_prob: true
+      """
+    return try RunConfiguration.parse(
       """
       model:
         architecture:
@@ -17,14 +23,11 @@ import XTunerNN
           vocab_size: 97
           hidden_size: 64
           intermediate_size: 80
-          moe_intermediate_size: \(expertSize)
           num_hidden_layers: 2
           num_attention_heads: 6
           num_key_value_heads: 2
           head_dim: 16
-          num_experts: 6
-          num_experts_per_tok: 2
-          norm_topk_prob: true
+          \(type == "qwen3" ? "" : experts)
           max_position_embeddings: 64
           rms_norm_eps: 1.0e-6
           rope_theta: 10000

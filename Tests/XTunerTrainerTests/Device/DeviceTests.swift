@@ -20,7 +20,10 @@ import XTunerParallel
   /// A whole run: steps, clipping, router losses, evaluation, checkpoints, export.
   @Test(arguments: [
     ["model.dtype=f32"],
-    ["loss.balance_loss=0.02", "loss.router_z_loss=0.003", "training.max_gradient_norm=0.5"],
+    [
+      "loss.balance_loss=0.02", "loss.balance_scope=step", "loss.router_z_loss=0.003",
+      "training.max_gradient_norm=0.5",
+    ],
     ["training.recompute=full", "training.swap_activations=true", "training.swap_optimizer=true"],
     ["training.recompute=selective", "training.kept_stages=[attend]", "parallel.interleave=2"],
     ["optimizer.name=muon", "model.dtype=f32"],

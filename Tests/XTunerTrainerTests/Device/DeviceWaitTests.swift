@@ -16,6 +16,7 @@ extension DeviceTests {
     static let steps = [
       LayoutCase(model: "qwen3_moe"),
       LayoutCase(model: "qwen3_moe", microBatches: 3, hasRouterLoss: true),
+      LayoutCase(model: "qwen3_moe", microBatches: 3, hasRouterLoss: true, countsStep: true),
       LayoutCase(model: "qwen3_moe", microBatches: 2, interleave: 2, recompute: .selective),
       LayoutCase(model: "qwen3_moe", recompute: .full, swaps: true, hasRouterLoss: true),
       LayoutCase(model: "qwen3_tied", microBatches: 4, interleave: 2, recompute: .half),

@@ -37,7 +37,8 @@ import XTunerParallel
   func train(
     _ model: Model, float8 modules: Set<Float8Module>, steps: Int,
     mesh: ProcessMesh = ProcessMesh(), options: TrainingEngine.Options = .init(),
-    gathersFloat8: Bool = true, rate: Double = 1e-3, parts: Int = 2
+    gathersFloat8: Bool = true, rate: Double = 1e-3, parts: Int = 2,
+    batches: ((_ step: Int) -> [MicroBatch])? = nil
   ) throws -> Curve {
     let prepared = PreparedModel(
       try model.configuration(), computeDType: .bfloat16, isTrained: true, float8: modules,
@@ -48,7 +49,8 @@ import XTunerParallel
     let optimizer = AdamW(prepared.units.all, options: AdamW.Options())
     var curve = Curve()
     for step in 0..<steps {
-      let own = (0..<parts).map { Self.batch(step: step, part: $0) }.enumerated()
+      let all = batches?(step) ?? (0..<parts).map { Self.batch(step: step, part: $0) }
+      let own = all.enumerated()
         .filter { $0.offset % mesh.dataRankCount == mesh.dataRank }.map(\.element)
       let measured = try engine.accumulateGradients(own)
       let norm = try GradientNorm(prepared.units)
@@ -64,9 +66,14 @@ import XTunerParallel
 
   /// Sequences to be learned: each token follows from the one before it, but for one in eight.
   private static func batch(step: Int, part: Int) -> MicroBatch {
-    let generator = Generator(seed: UInt64(1000 + 8 * step + part))
     var batch = MicroBatch()
-    for length in [61, 97, 35] {
+    add([61, 97, 35], to: &batch, seed: UInt64(1000 + 8 * step + part))
+    return batch
+  }
+
+  private static func add(_ lengths: [Int], to batch: inout MicroBatch, seed: UInt64) {
+    let generator = Generator(seed: seed)
+    for length in lengths {
       let noise = Tensor.randomIntegers(
         from: 0, to: 2048, shape: [length], generator: generator, dtype: .int64
       ).integers()
@@ -77,7 +84,6 @@ import XTunerParallel
       }
       batch.append(tokens: tokens[...], labels: tokens[...], reduction: .token)
     }
-    return batch
   }
 
   /// Measured at 1e-3: dense -0.01 %, mixture +0.02 %.
@@ -103,22 +109,45 @@ import XTunerParallel
     for (a, b) in zip(without.norms, with.norms) { #expect(a != b && abs(a - b) < 0.1 * a) }
   }
 
-  /// Blocks and tiles do not depend on the ranks, but those of a weight's gradient lie along the
-  /// tokens of a rank: losses of the first step are equal to bfloat16's sums, norms to float8's.
+  /// Packs of 256 tokens for two ranks, or both in one micro-batch.
+  ///
+  /// A weight's gradient is multiplied in tiles along the tokens of a micro-batch: here they are the same
+  /// tiles of 128, also where two ranks share a pack.
+  private static func wholeTiles(step: Int, isOne: Bool) -> [MicroBatch] {
+    var batches = [MicroBatch()]
+    for part in 0..<2 {
+      if part == 1 && !isOne { batches.append(MicroBatch()) }
+      add([61, 97, 98], to: &batches[batches.count - 1], seed: UInt64(5000 + 8 * step + part))
+    }
+    return batches
+  }
+
+  /// Ranks quantise what one rank would.
+  ///
+  /// What differs is that gradients are rounded to bfloat16 before ranks add them, by up to 2^-9 of an
+  /// element, and the order of sums; after updates by them, also tiles that are rounded the other way.
+  /// Seen: 1.3e-4 in a loss, 2.2e-3 in a norm.
   @Test(arguments: [
     ParallelLayout(worldSize: 2), ParallelLayout(worldSize: 2, expert: 2),
     ParallelLayout(worldSize: 4, expert: 2, sequence: 2),
   ])
   func ranksTogetherComputeTheSame(layout: ParallelLayout) throws {
     let model = Self.models[1]
-    let alone = try train(model, float8: Self.standard, steps: 3)
+    let alone = try train(model, float8: Self.standard, steps: 3) {
+      Self.wholeTiles(step: $0, isOne: true)
+    }
     let together = try runMesh(layout) { mesh in
-      try Float8TrainingTests().train(model, float8: Self.standard, steps: 3, mesh: mesh)
+      try Float8TrainingTests().train(model, float8: Self.standard, steps: 3, mesh: mesh) {
+        Self.wholeTiles(step: $0, isOne: false)
+      }
     }
     for curve in together {
-      #expect(abs(curve.losses[0] - alone.losses[0]) < 2e-4 * alone.losses[0])
-      for (a, b) in zip(curve.losses, alone.losses) { #expect(abs(a - b) < 2e-3 * b) }
-      for (a, b) in zip(curve.norms, alone.norms) { #expect(abs(a - b) < 0.05 * b) }
+      for (step, (a, b)) in zip(curve.losses, alone.losses).enumerated() {
+        #expect(abs(a / b - 1) < 5e-4, "step \(step): loss \(a), not \(b)")
+      }
+      for (step, (a, b)) in zip(curve.norms, alone.norms).enumerated() {
+        #expect(abs(a / b - 1) < 5e-3, "step \(step): norm \(a), not \(b)")
+      }
     }
   }
 }

@@ -120,6 +120,49 @@ import Testing
       "\(screen.shown)")
   }
 
+  /// How far, how well and how much memory stay when norm and MFU have no room.
+  @Test func ofANarrowLineNormAndUtilisationGoFirst() {
+    func line(width: Int) -> String {
+      let screen = Screen()
+      let reporter = screen.reporter(.statusLine, width: width)
+      reporter.report(EvaluationMetrics(step: 40, loss: 1.5, lossTokens: 1, seconds: 1))
+      screen.text.withLock { $0 = "" }
+      reporter.report(metrics)
+      return String(screen.shown.dropFirst().dropLast(3))
+    }
+    #expect(
+      line(width: 80)
+        == "step  50/200  loss 2.5000  12.3k tok/s  ETA 5m 00s  3.00 GiB  eval 1.5000")
+    #expect(line(width: 60) == "step  50/200  loss 2.5000  ETA 5m 00s  eval 1.5000")
+    #expect(
+      line(width: 90)
+        == "step  50/200  loss 2.5000  lr 3.00e-04  12.3k tok/s  ETA 5m 00s  3.00 GiB  eval 1.5000")
+  }
+
+  @Test func theLastLineShowsTheLastEvaluation() throws {
+    let screen = Screen()
+    let reporter = screen.reporter(.statusLine, width: 80)
+    reporter.report(EvaluationMetrics(step: 100, loss: 1.5, lossTokens: 1, seconds: 1))
+    var last = metrics
+    last.step = 200
+    reporter.report(last)
+    reporter.report(EvaluationMetrics(step: 200, loss: 1.25, lossTokens: 1, seconds: 1))
+    reporter.finish()
+    let line = try #require(screen.shown.split(separator: "\n").last)
+    #expect(line.contains("step 200/200") && line.contains("eval 1.2500"), "\(line)")
+  }
+
+  @Test func longNotesBreakBetweenWords() {
+    let screen = Screen()
+    let reporter = screen.reporter(.statusLine, width: 30)
+    reporter.report(metrics)
+    reporter.note("SIGINT (Ctrl-C): stopping after this step, with a checkpoint")
+    let lines = screen.shown.split(separator: "\n").map(String.init)
+    #expect(
+      lines.dropFirst().first == "after this step, with a" && lines[0].hasSuffix("stopping"),
+      "\(lines)")
+  }
+
   @Test func statusLineIsNotDrawnMoreThanTenTimesASecond() {
     let screen = Screen()
     let reporter = screen.reporter(.statusLine)

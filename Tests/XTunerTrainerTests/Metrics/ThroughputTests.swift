@@ -17,7 +17,51 @@ import Torch
     #expect(Throughput.bfloat16Rate(ofGPU: "NVIDIA GeForce RTX 4090") == nil)
   }
 
-  @Test func theRateOfACPUIsMeasured() {
-    #expect(Throughput.peak(dtype: .float32, device: .cpu) > 1e8)
+  /// The shortest run of any product counts, whichever it is and when it comes.
+  @Test(arguments: [
+    [[900, 40, 50], [70, 60, 80]], [[900, 70, 60], [80, 50, 40]], [[40, 90, 90], [70, 70, 70]],
+  ])
+  func theRateIsThatOfTheFastestProduct(milliseconds: [[Int]]) {
+    var runs = [0, 0]
+    var current = 0
+    let rate = Throughput.bestRate(
+      of: [{ current = 0 }, { current = 1 }], operationCount: 2e9, rounds: 3
+    ) { product in
+      product()
+      defer { runs[current] += 1 }
+      return .milliseconds(milliseconds[current][runs[current]])
+    }
+    #expect(runs == [3, 3])
+    #expect(abs(rate / 5e10 - 1) < 1e-12)
+  }
+
+  @Test func aStepThatIsFasterThanTheBaseMakesItBeMeasuredAgain() {
+    var base = PeakRate(100, isMeasured: true)
+    var measurementCount = 0
+    func share(_ operations: Double, measuring rate: Double) -> Double? {
+      base.utilization(operationCount: operations, seconds: 2) {
+        measurementCount += 1
+        return rate
+      }
+    }
+    #expect(share(50, measuring: 1) == 0.25 && measurementCount == 0)
+    // It was measured on a busy machine: with the new base all is well.
+    #expect(share(300, measuring: 200) == 0.75 && measurementCount == 1)
+    #expect(share(200, measuring: 1) == 0.5 && measurementCount == 1)
+    // Still faster than all that was measured: there is no share to tell, and no base is lost.
+    #expect(share(500, measuring: 150) == nil && measurementCount == 2)
+    #expect(share(200, measuring: 1) == 0.5)
+    for _ in 0..<10 { #expect(share(500, measuring: 150) == nil) }
+    #expect(measurementCount == PeakRate.repetitionLimit)
+  }
+
+  /// Of a GPU whose data sheet is known, nothing is measured.
+  @Test func theRateOfADataSheetStands() {
+    var base = PeakRate(100, isMeasured: false)
+    let share = base.utilization(operationCount: 300, seconds: 2) {
+      Issue.record("measured")
+      return 1e9
+    }
+    #expect(share == 1.5)
   }
 }

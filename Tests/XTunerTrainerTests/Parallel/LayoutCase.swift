@@ -28,8 +28,10 @@ struct LayoutCase: Sendable, Hashable, CustomTestStringConvertible {
   var swaps = false
   var reshard = Schedule.Reshard.afterForward
   var prefetch = 1
-  /// Balance loss and z-loss of the routers; their counts are those of a round.
+  /// Balance loss and z-loss of the routers; the balance loss counts the rows of a round.
   var hasRouterLoss = false
+  /// It counts those of the step.
+  var countsStep = false
 
   var layout: ParallelLayout {
     ParallelLayout(
@@ -50,7 +52,7 @@ struct LayoutCase: Sendable, Hashable, CustomTestStringConvertible {
     if swaps { parts.append("swap") }
     if reshard == .never { parts.append("reshard never") }
     if prefetch != 1 { parts.append("prefetch \(prefetch)") }
-    if hasRouterLoss { parts.append("router losses") }
+    if hasRouterLoss { parts.append("router losses\(countsStep ? " of the step" : "")") }
     return parts.joined(separator: ", ")
   }
 
@@ -70,14 +72,16 @@ struct LayoutCase: Sendable, Hashable, CustomTestStringConvertible {
     case .full: options.recomputedLayerCount = layerCount
     }
     if hasRouterLoss { options.routerLoss = .init(balance: 0.02, z: 0.003) }
+    options.countsRowsOfStep = countsStep
     return options
   }
 }
 
-/// The loss and gradient norm of each step.
+/// The loss, gradient norm and balance loss of each step.
 struct Curve: Sendable, Equatable {
   var losses: [Double] = []
   var norms: [Double] = []
+  var balanceLosses: [Double] = []
 }
 
 /// A run of tiny steps on the same global batches whatever the layout.
@@ -114,6 +118,7 @@ enum InvarianceRun {
       optimizer.step(learningRate: rate, gradientScale: min(1, 1 / (norm.value + 1e-6)))
       curve.losses.append(measured.loss)
       curve.norms.append(norm.value)
+      curve.balanceLosses.append(measured.balanceLoss)
     }
     return curve
   }

@@ -83,4 +83,27 @@ import XTunerParallel
     #expect(outcomes[0].contains("/proc/no-such-place"))
     #expect(outcomes[1] == "done")
   }
+
+  /// The configuration is rank 0's to write, and has errors of another type.
+  @Test func aConfigurationThatCannotBeWrittenDoesNotHoldTheOthersBack() throws {
+    let folder = FileManager.default.temporaryDirectory
+      .appendingPathComponent("xtuner-test-\(UUID().uuidString)").path
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let outcomes = try runMesh(ParallelLayout(worldSize: 2), timeout: .seconds(20)) { mesh in
+      var configuration = try ModelConfiguration(path: ReferenceModel(name: "qwen3_tied").folder)
+      configuration.balanceLossCoefficient = -1
+      let prepared = PreparedModel(
+        configuration, computeDType: .float32, isTrained: true, mesh: mesh)
+      do {
+        try HFWeights.export(
+          prepared.model, units: prepared.units, to: folder, dtype: .float32)
+        return "done"
+      } catch {
+        return "\(error)"
+      }
+    }
+    #expect(outcomes[0].contains("router_aux_loss_coef: must not be negative"), "\(outcomes[0])")
+    #expect(outcomes[1] == "done")
+    #expect(!FileManager.default.fileExists(atPath: folder))
+  }
 }

@@ -61,6 +61,46 @@ import Testing
     withExtendedLifetime(handlers) {}
   }
 
+  /// What Slurm's `--signal` sends by habit.
+  @Test func theFirstUserSignalAsksForAStop() async throws {
+    let messages = Mutex<[String]>([])
+    let request = StopRequest { message in messages.withLock { $0.append(message) } }
+    let handlers = SignalHandlers(request: request)
+    kill(getpid(), SIGUSR1)
+    try await wait { messages.withLock { !$0.isEmpty } }
+    #expect(request.signalNumber == SIGUSR1)
+    #expect(
+      messages.withLock { $0 } == ["SIGUSR1: stopping after this step, with a checkpoint"])
+    withExtendedLifetime(handlers) {}
+  }
+
+  @Test func aTerminalThatTakesNoTextKeepsNeitherTheRequestNorASecondInterrupt() async throws {
+    let request = StopRequest()
+    let terminal = DispatchSemaphore(value: 0)
+    let exitCode = Atomic<Int32>(0)
+    let handlers = SignalHandlers(
+      request: request, announce: { _ in terminal.wait() },
+      exitAtOnce: { exitCode.store($0, ordering: .relaxed) })
+    kill(getpid(), SIGINT)
+    try await wait { request.isRequested }
+    kill(getpid(), SIGINT)
+    try await wait { exitCode.load(ordering: .relaxed) != 0 }
+    #expect(exitCode.load(ordering: .relaxed) == 130)
+    terminal.signal()
+    withExtendedLifetime(handlers) {}
+  }
+
+  @Test func aRunThatDrawsOnTheTerminalTakesTheTellingOver() {
+    let first = Mutex<[String]>([])
+    let second = Mutex<[String]>([])
+    let request = StopRequest { message in first.withLock { $0.append(message) } }
+    request.tell("one")
+    request.tell(through: { message in second.withLock { $0.append(message) } })
+    request.tell("two")
+    #expect(first.withLock { $0 } == ["one"])
+    #expect(second.withLock { $0 } == ["two"])
+  }
+
   @Test func exitCodesAreDocumented() {
     #expect(RunExitCode.allCases.map(\.rawValue) == [0, 1, 2, 3, 4, 5, 6, 7, 8, 75, 130])
     #expect(RunExitCode.markdown().contains("| 75 | Stopped by a signal after a checkpoint"))

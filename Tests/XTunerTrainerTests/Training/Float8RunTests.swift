@@ -34,7 +34,7 @@ import XTunerModels
     defer { tiny.remove() }
     try tiny.train(run: "whole", Self.emulated)
     try tiny.train(run: "killed", Self.emulated + ["checkpoint.at_end=false"])
-    try tiny.train(run: "killed", Self.emulated)
+    #expect(try tiny.train(run: "killed", Self.emulated).firstStep == 4)
     #expect(try tiny.curve(run: "killed") == tiny.curve(run: "whole"))
   }
 

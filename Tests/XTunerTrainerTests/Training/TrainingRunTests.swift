@@ -46,7 +46,7 @@ import XTunerModels
     try Data(text.utf8.dropLast(11)).write(to: URL(fileURLWithPath: metrics))
 
     let outcome = try tiny.train(run: "killed")
-    #expect(outcome.step == 8)
+    #expect(outcome.firstStep == 4 && outcome.step == 8)
     #expect(try tiny.curve(run: "killed") == tiny.curve(run: "whole"))
     let (a, b) = (
       try HFCheckpointFolder(path: "\(tiny.folder)/whole/export"),
@@ -62,15 +62,70 @@ import XTunerModels
   @Test func stopRequestWritesACheckpointAndResumes() throws {
     let tiny = try TinyRun()
     defer { tiny.remove() }
-    try tiny.train(run: "whole")
+    // More than are trained until the request is seen, and no checkpoint but the one of the stop.
+    let options = [
+      "training.steps=97", "checkpoint.every_steps=null", "evaluation.every_steps=null",
+      "export.at_end=false",
+    ]
+    try tiny.train(run: "whole", options)
     let request = StopRequest()
-    request.request()
-    let stopped = try tiny.train(run: "stopped", stopRequest: request)
-    #expect(stopped.isStopped)
+    let metrics = "\(tiny.folder)/stopped/metrics.jsonl"
+    Thread.detachNewThread {
+      while (FileManager.default.contents(atPath: metrics)?.count ?? 0) == 0 {
+        Thread.sleep(forTimeInterval: 0.001)
+      }
+      request.request()
+    }
+    let stopped = try tiny.train(run: "stopped", options, stopRequest: request)
+    #expect(stopped.isStopped && stopped.step > 0 && stopped.step < 97)
     #expect(stopped.exportPath == nil)
-    let resumed = try tiny.train(run: "stopped")
+    let newest = try #require(
+      try RunCheckpointStore(folder: stopped.layout.checkpoints).latestComplete())
+    #expect(newest.step == stopped.step)
+    try newest.verify()
+    let resumed = try tiny.train(run: "stopped", options)
     #expect(!resumed.isStopped)
+    #expect(resumed.firstStep == stopped.step + 1)
     #expect(try tiny.curve(run: "stopped") == tiny.curve(run: "whole"))
+  }
+
+  /// A directory that has another name by now is not made again.
+  @Test(arguments: ["renamed", "removed", "replaced"])
+  func aRunWhoseDirectoryIsNotThereAnyMoreStops(_ change: String) throws {
+    let tiny = try TinyRun()
+    defer { tiny.remove() }
+    let run = try TrainingRun(
+      try tiny.configuration(run: "a"), resume: .automatic, stopRequest: StopRequest())
+    let (root, manager) = ("\(tiny.folder)/a", FileManager.default)
+    switch change {
+    case "removed": try manager.removeItem(atPath: root)
+    default: try manager.moveItem(atPath: root, toPath: "\(tiny.folder)/b")
+    }
+    if change == "replaced" {
+      try manager.createDirectory(atPath: root, withIntermediateDirectories: false)
+    }
+    let error = #expect(throws: RunDirectoryError.self) { try run.run() }
+    #expect(error?.code == .moved && error?.path == root)
+    #expect(tiny.names(run: "a", "") == [])
+    #expect(manager.fileExists(atPath: root) == (change == "replaced"))
+    guard change != "removed" else { return }
+    // What it had open goes on in the directory that it began in, until something is made by name.
+    #expect(try tiny.steps(run: "b").first?.step == 1)
+  }
+
+  @Test(arguments: [
+    ("export", "no folder"), ("checkpoints", "no folder"), ("loss.svg", "a folder"),
+  ])
+  func whatIsInTheWayOfTheEndIsFoundAtTheStart(name: String, what: String) throws {
+    let tiny = try TinyRun()
+    defer { tiny.remove() }
+    let path = "\(tiny.folder)/a/\(name)"
+    try FileManager.default.createDirectory(
+      atPath: name == "loss.svg" ? path : "\(tiny.folder)/a", withIntermediateDirectories: true)
+    if name != "loss.svg" { try tiny.write("x", to: "a/\(name)") }
+    let error = #expect(throws: RunDirectoryError.self) { try tiny.train(run: "a") }
+    #expect(error?.description.hasPrefix("\(path): is \(what)") == true)
+    #expect(!FileManager.default.fileExists(atPath: "\(tiny.folder)/a/metrics.jsonl"))
   }
 
   @Test(arguments: ["training.recompute=full", "training.recompute=0.5"])

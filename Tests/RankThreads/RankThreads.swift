@@ -1,12 +1,12 @@
 import Foundation
 import Synchronization
-import Torch
-import XTunerParallel
+package import Torch
+package import XTunerParallel
 
 /// Runs `body` as several ranks that are threads of this process, with a store on a free port.
 ///
 /// Returns the results in the order of ranks; the first error is thrown.
-func runRanks<Result: Sendable>(
+package func runRanks<Result: Sendable>(
   _ count: Int, timeout: Duration = .seconds(60),
   _ body: @escaping @Sendable (_ rank: Int, _ store: Store) throws -> Result
 ) throws -> [Result] {
@@ -33,7 +33,7 @@ func runRanks<Result: Sendable>(
 }
 
 /// Runs `body` with the mesh of a layout on each of its ranks.
-func runMesh<Result: Sendable>(
+package func runMesh<Result: Sendable>(
   _ layout: ParallelLayout, timeout: Duration = .seconds(60),
   device: @escaping @Sendable (_ rank: Int) -> Device = { _ in .cpu },
   _ body: @escaping @Sendable (ProcessMesh) throws -> Result

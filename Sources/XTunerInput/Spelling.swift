@@ -1,10 +1,12 @@
 /// Finds what a person meant by a misspelt name.
-enum Spelling {
+package enum Spelling {
   /// The candidate closest to `word`, if it is close enough to be what was meant.
   ///
   /// At most a third of the letters may differ (at least two edits); a swap of two neighbours is
   /// one edit; a name that merely lacks its end or its beginning counts as close.
-  static func suggestion(for word: String, among candidates: [String]) -> String? {
+  package static func suggestion(for word: String, among candidates: [String]) -> String? {
+    // Nobody means an option by a page of text, and the comparison grows with it.
+    guard word.utf8.count <= 100 else { return nil }
     let folded = normalized(word)
     let limit = max(2, folded.count / 3)
     let scored = candidates.enumerated().map { index, candidate in
@@ -24,7 +26,7 @@ enum Spelling {
   }
 
   /// Optimal string alignment distance: insertions, deletions, substitutions, neighbour swaps.
-  static func distance(_ first: [Character], _ second: [Character]) -> Int {
+  package static func distance(_ first: [Character], _ second: [Character]) -> Int {
     var beforePrevious: [Int] = []
     var previous = Array(0...second.count)
     for row in 0..<first.count {

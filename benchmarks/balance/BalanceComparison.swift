@@ -1,57 +1,13 @@
-import Foundation
-
-@testable import XTunerData
-
-/// Packs of log-normal lengths, as fine-tuning data has them: many short samples, a few very long.
-struct BalanceWorkload: CustomStringConvertible {
-  var sequenceLength: Int
-  var medianLength: Double
-  var sigma: Double
-
-  static let chats = BalanceWorkload(sequenceLength: 4096, medianLength: 400, sigma: 1)
-  static let documents = BalanceWorkload(sequenceLength: 32_768, medianLength: 1000, sigma: 1.5)
-
-  var description: String {
-    "packs of \(sequenceLength), median \(Int(medianLength)), sigma \(sigma)"
-  }
-
-  /// The shapes of Qwen3-30B-A3B: 2.73e9 active parameters without embedding and head; 48 layers
-  /// with 32 heads of 128 for queries and values.
-  static let cost = StepCost(
-    linearPerToken: 6 * 2.73e9, headPerToken: 6 * 151_936 * 2048,
-    attention: [AttentionCost(perPair: 48 * 6 * 32 * 256)])
-
-  /// The first packs of an epoch, which take the longest samples out of the look-ahead, are left
-  /// out: they are more alike than all later ones.
-  private static let skippedCount = 4096
-
-  /// Lengths of the samples of each of `count` packs.
-  func packs(count: Int, seed: UInt64) throws -> [[Int]] {
-    let end = Self.skippedCount + count
-    var generator = SplitMix64(seed: seed)
-    let mean = min(medianLength * exp(sigma * sigma / 2), Double(sequenceLength))
-    // A quarter more samples than the mean asks for, since the tail is cut off.
-    let sampleCount = Int(1.25 * Double(end * sequenceLength) / mean)
-    let lengths = (0..<sampleCount).map { _ -> Int32 in
-      let radius = (-2 * log(1 - Double.random(in: 0..<1, using: &generator))).squareRoot()
-      let normal = radius * cos(2 * .pi * Double.random(in: 0..<1, using: &generator))
-      return Int32(min(max(medianLength * exp(sigma * normal), 1), Double(sequenceLength)))
-    }
-    let plan = try PackPlanner(mode: .bestFit, sequenceLength: sequenceLength)
-      .plan(lengths: lengths, order: Array(0..<Int32(sampleCount)))
-    precondition(plan.packCount >= end, "\(plan.packCount) packs of \(end)")
-    return (Self.skippedCount..<end).map { plan.pieceLengths(inPack: $0).map(Int.init) }
-  }
-}
+import XTunerData
 
 /// Makespans of many steps over what evenly spread work would take: 1 is the ideal.
-struct BalanceComparison {
-  var rankCount: Int
-  var packsPerRank: Int
-  var interleave = 1
-  var stepCount: Int
+package struct BalanceComparison {
+  package var rankCount: Int
+  package var packsPerRank: Int
+  package var interleave = 1
+  package var stepCount: Int
 
-  enum Rule: String, CaseIterable {
+  package enum Rule: String, CaseIterable {
     case inOrder = "in order"
     case sorted = "sorted, one step"
     case balanced = "balanced"
@@ -59,9 +15,17 @@ struct BalanceComparison {
     case groupedBalanced = "grouped, balanced"
   }
 
-  var packsPerStep: Int { rankCount * packsPerRank }
+  /// Steps of `packsPerRank` packs on each of `rankCount` ranks.
+  package init(rankCount: Int, packsPerRank: Int, interleave: Int = 1, stepCount: Int) {
+    self.rankCount = rankCount
+    self.packsPerRank = packsPerRank
+    self.interleave = interleave
+    self.stepCount = stepCount
+  }
 
-  func ratio(_ rule: Rule, packs: [[Int]], seed: UInt64) -> Double {
+  package var packsPerStep: Int { rankCount * packsPerRank }
+
+  package func ratio(_ rule: Rule, packs: [[Int]], seed: UInt64) -> Double {
     let costs = packs.map {
       BalanceWorkload.cost.cost(sequenceLengths: $0, lossTokens: $0.reduce(0, +))
     }
