@@ -1,4 +1,4 @@
-// CPU kernels of matrix products: our own for bfloat16 where the processor multiplies it, else libtorch's.
+// CPU kernels of matrix products: our own for bfloat16 where libtorch's are slower, else libtorch's.
 #include <ATen/ATen.h>
 #include <torch/library.h>
 

@@ -159,6 +159,7 @@ at::Tensor pack_shared(const std::vector<Bf16Product> &products, std::vector<Tas
 }  // namespace
 
 void multiply(const std::vector<Bf16Product> &products) {
+  if (!has_bf16_products()) return multiply_widened(products);
   int64_t threads = at::get_num_threads();
   auto tasks = tasks_of(products, threads);
   auto packed = pack_shared(products, tasks, threads);
@@ -177,7 +178,7 @@ XTUNER_BF16_END
 #else
 
 namespace xtuner::cpu {
-void multiply(const std::vector<Bf16Product> &) { TORCH_CHECK(false, "this processor has no bfloat16 products"); }
+void multiply(const std::vector<Bf16Product> &products) { multiply_widened(products); }
 }  // namespace xtuner::cpu
 
 #endif

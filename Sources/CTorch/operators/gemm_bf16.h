@@ -30,7 +30,15 @@ struct Bf16Product {
 /// Up to this many rows reading a weight is all that costs, and libtorch's products read it once.
 constexpr int64_t kFewRows = 16;
 
-/// Computes all products; only where `has_bf16_products()`. The result does not depend on the number of threads.
+/// Computes all products, where `has_bf16_products()` or `widens_bf16_products()`.
+///
+/// With the former the result does not depend on the number of threads.
 void multiply(const std::vector<Bf16Product> &products);
+
+/// Whether products are computed from widened operands: libtorch's are slow where there is no AVX-512.
+bool widens_bf16_products();
+
+/// The same products, each operand widened to float32 a block at a time.
+void multiply_widened(const std::vector<Bf16Product> &products);
 
 }  // namespace xtuner::cpu

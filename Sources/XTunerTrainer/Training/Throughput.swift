@@ -8,9 +8,8 @@ package enum Throughput {
   /// A GPU's clock falls under load, so what it does at best in a short product is no more honest a
   /// base than the data sheet, and another one in every run. Unknown GPUs, and f32, are measured.
   package static func peak(dtype: DType, device: Device) -> Double {
-    guard device.kind != .cpu else { return matrixProductPeak(dtype: dtype) }
-    return dataSheetRate(dtype: dtype, device: device)
-      ?? matrixProductPeak(dtype: dtype, device: device, size: fullSize(dtype, device))
+    if let rate = dataSheetRate(dtype: dtype, device: device) { return rate }
+    return matrixProductPeak(dtype: dtype, device: device, size: fullSize(dtype, device))
   }
 
   /// The dense rate of a GPU's data sheet, FLOP/s; nil where ``peak(dtype:device:)`` measures.
@@ -19,16 +18,22 @@ package enum Throughput {
     return bfloat16Rate(ofGPU: gpu.name)
   }
 
-  /// A size whose product takes a millisecond or two, as long as it is one of these.
+  /// The first size whose product takes a millisecond or more, as long as it is one of these.
+  ///
+  /// A processor without instructions for `dtype` may be a hundred times slower than others of its kind: a
+  /// start must not wait for minutes of products of a size that suits those.
   private static func fullSize(_ dtype: DType, _ device: Device) -> Int {
-    var size = 1024
-    while size < 8192 {
+    var (size, largest) = device.kind == .cpu ? (128, 1024) : (1024, 8192)
+    while size < largest {
       let rate = matrixProductPeak(dtype: dtype, device: device, size: size, rounds: 1)
-      if 2 * Double(size * size * size) / rate > 1e-3 { break }
+      if operationCount(size) / rate > 1e-3 { break }
       size *= 2
     }
     return size
   }
+
+  /// FLOP of a product of square matrices.
+  private static func operationCount(_ size: Int) -> Double { 2 * pow(Double(size), 3) }
 
   /// Dense bfloat16 FLOP/s as NVIDIA's data sheets have them (half of what they print with
   /// sparsity); nil for a GPU that is not in the list.
@@ -43,9 +48,10 @@ package enum Throughput {
   /// The best rate of a square matrix product in `dtype`, FLOP/s: libtorch's product or the one that layers
   /// compute with, whichever is faster on this processor.
   ///
-  /// 1024 is large enough for the full rate and takes milliseconds.
+  /// Of a slow processor fewer rounds are measured: they end after `limit`.
   package static func matrixProductPeak(
-    dtype: DType, device: Device = .cpu, size: Int = 1024, rounds: Int = 5
+    dtype: DType, device: Device = .cpu, size: Int, rounds: Int = 5,
+    limit: Duration = .milliseconds(250)
   ) -> Double {
     withoutGradients {
       let generator = Generator(seed: 1)
@@ -58,8 +64,7 @@ package enum Throughput {
       ]
       // The first round is for what is done once.
       return bestRate(
-        of: products, operationCount: 2 * Double(size) * Double(size) * Double(size),
-        rounds: rounds + 1
+        of: products, operationCount: operationCount(size), rounds: rounds + 1, limit: limit
       ) { product in
         ContinuousClock().measure {
           product()
@@ -70,13 +75,21 @@ package enum Throughput {
   }
 
   /// The rate of the shortest of `rounds` runs of each product, FLOP/s, as `measure` times them.
+  ///
+  /// No round begins after `limit`, and a product that took four times the shortest is not run again; its
+  /// first run, which may include what is done once, does not count against it.
   static func bestRate(
-    of products: [() -> Void], operationCount: Double, rounds: Int,
+    of products: [() -> Void], operationCount: Double, rounds: Int, limit: Duration,
     measure: (() -> Void) -> Duration
   ) -> Double {
-    var best = Duration.seconds(1_000_000)
-    for _ in 0..<rounds {
-      for product in products { best = min(best, measure(product)) }
+    var (best, total) = (Duration.seconds(1_000_000), Duration.zero)
+    var last = [Duration?](repeating: nil, count: products.count)
+    for round in 0..<rounds where total < limit {
+      for (index, product) in products.enumerated() where last[index] ?? .zero < best * 4 {
+        let time = measure(product)
+        (best, total) = (min(best, time), total + time)
+        if round > 0 { last[index] = time }
+      }
     }
     return operationCount / best.seconds
   }

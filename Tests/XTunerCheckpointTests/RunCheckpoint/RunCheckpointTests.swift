@@ -215,7 +215,7 @@ extension RunCheckpointContents {
         try store.write(.example(step: 2, tensorByteCount: 100_000))
       }
       try #require(error?.code == .noSpace)
-      try #require(error?.path.hasSuffix("step-00000002.incomplete/weights.safetensors") == true)
+      try #require(error?.path.hasSuffix("step-00000002/weights.safetensors") == true)
       try #require(try store.scan().complete.map(\.step) == [1])
       try #require(try TestFolder(store.folder).names == ["step-00000001"])
       try #require(try store.latestComplete()).verify()

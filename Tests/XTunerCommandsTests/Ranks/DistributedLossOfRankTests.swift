@@ -92,7 +92,8 @@ extension DistributedProcessTests {
         }
         #expect(try ranks[1].wait() == RunExitCode.model.rawValue)
         #expect(try ranks[0].wait() == RunExitCode.communication.rawValue)
-        let own = "tokenizer: does not exist; give a folder with tokenizer.json"
+        let own =
+          "\(run.folder)/relative.yaml:26: tokenizer.path: tokenizer: there is no such folder here"
         #expect(ranks[1].output.contains("error: \(own)"), "\(ranks[1].output)")
         #expect(
           ranks[0].output.contains("error: prepare the data: rank 1 failed: \(own)"),

@@ -60,14 +60,15 @@ extension DistributedProcessTests {
           ranks: ranks, run: "a",
           [
             "training.steps=200", "data.packing=split", "checkpoint.every_steps=null",
-            "training.packs_per_step=2",
+            "training.packs_per_step=2", "data.shuffle=false",
           ])
         let live = run.metrics("tensor_live_bytes", run: "a")
         let peaks = run.metrics("tensor_peak_bytes", run: "a")
         try #require(live.count == 200)
         guard ranks > 1 else {
           #expect(Set(live[1...]).count == 1, "\(live)")
-          #expect(peaks[1] == peaks[199])
+          // What the samples of a pack take differs from step to step, by the same in every epoch.
+          #expect(peaks[1..<100].max() == peaks[100...].max())
           return
         }
         // A collective's thread lets go of its tensors a moment after the result was read, so some

@@ -50,8 +50,10 @@ import XTunerParallel
   }
 
   /// The numbers are those of this model with three layers; a change of one is to be explained.
+  ///
+  /// Routing by rule here too: where an expert has no rows differs from processor to processor.
   @Test func copiesOfAStepAreThoseThatAreKnown() throws {
-    let profile = try profiles(1)[0]
+    let profile = try profiles(1, forcedRouting: .uniform)[0]
     let names = ["aten::copy_", "aten::clone", "aten::contiguous", "aten::_to_copy"]
     let counts = names.map { profile.callCount($0) }
     #expect(counts == [34, 0, 31, 27])
