@@ -5,7 +5,7 @@
 public enum DataRules: Int, Sendable, Codable, CaseIterable {
   /// Packs come in the order in which they were laid out; the fingerprint does not cover labels.
   case version1 = 1
-  /// Packs are mixed by seed and epoch; the fingerprint covers labels.
+  /// Packs are mixed by seed and epoch, see `PackOrder`; the fingerprint covers labels.
   case version2 = 2
 
   /// What new runs follow.

@@ -41,15 +41,11 @@ struct StepProducer: Sendable {
         of one step, and drop_last leaves them all out: use wrap, or smaller steps
         """)
     }
-    // Best fit lays long samples out first, and a cut document fills many packs in a row: without a
-    // second shuffle the packs of an epoch would go from long to short, or step by step through one
-    // document.
     guard options.isShuffled && options.rules != .version1 else {
       return grouped(plan, epoch: epoch, options: options)
     }
-    var places = (0..<Int32(plan.packCount)).map { $0 }
     var generator = SplitMix64(seed: options.seed, keys: 4, UInt64(epoch))
-    generator.shuffle(&places)
+    let places = PackOrder.places(plan, generator: &generator)
     return grouped(plan.reordered(places), epoch: epoch, options: options)
   }
 

@@ -62,6 +62,9 @@ public struct PackPlan: Sendable, Equatable {
     Array(lengths[pieceRange(ofPack: pack)])
   }
 
+  /// The pieces of a pack, counted.
+  func pieceCount(inPack pack: Int) -> Int { pieceRange(ofPack: pack).count }
+
   /// The same packs in another order, a permutation of their indices; four bytes a pack.
   func reordered(_ order: [Int32]) -> PackPlan {
     precondition(order.count == packCount, "\(order.count) places for \(packCount) packs")

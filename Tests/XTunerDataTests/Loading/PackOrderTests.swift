@@ -80,6 +80,37 @@ import Testing
     #expect(abs(try trend(.version2)) < 0.35)
   }
 
+  /// An order that is random and no more has stretches of mostly long samples: means of 16 packs would
+  /// have a sixteenth of the variance, not a sixtieth.
+  @Test func everyStretchOfPacksIsOfTheSameMixture() throws {
+    let lengths = randomLengths(9973, in: 2...97, seed: 83)
+    let packs = try allPacks(loader(lengths, epochs: 1, sequenceLength: 97))
+    func variance(_ values: [Double]) -> Double {
+      let mean = values.reduce(0, +) / Double(values.count)
+      return values.map { ($0 - mean) * ($0 - mean) }.reduce(0, +) / Double(values.count)
+    }
+    let samples = packs.map { Double($0.sampleLengths.count) }
+    // A random order has shares of 1 / size: 0.5, 0.25, 0.125, 0.0625.
+    for (size, limit) in [(2, 0.46), (4, 0.2), (8, 0.1), (16, 0.02)] {
+      let means = stride(from: 0, through: samples.count - 16, by: size).map { start in
+        samples[start..<start + size].reduce(0, +) / Double(size)
+      }
+      let share = variance(means) / variance(samples)
+      #expect(share < limit, "\(size): \(share)")
+    }
+  }
+
+  @Test(arguments: [1, 2, 15, 16, 17, 31, 33, 257])
+  func anyNumberOfPacksComesOnceAndInManyOrders(count: Int) throws {
+    let lengths = randomLengths(count, in: 1...61, seed: 89)
+    let orders = try (0..<20).map { seed in
+      let packs = try allPacks(loader(lengths, .none, seed: UInt64(seed), epochs: 1))
+      return packs.map { $0.tokens[0] / 1000 }
+    }
+    for order in orders { #expect(order.sorted() == (0..<Int32(count)).map { $0 }) }
+    #expect(Set(orders).count >= min(count, 15))
+  }
+
   /// Cut documents filled many packs in a row.
   @Test func aCutDocumentIsSpreadOverTheEpoch() throws {
     let lengths = randomLengths(13, in: 800...999, seed: 79)
