@@ -96,7 +96,7 @@ private struct Sample {
   func json(
     _ source: DataSource, data: PreparedData
   ) throws -> KeyValuePairs<String, JSONValue> {
-    try [
+    [
       "source": .string(source.name), "index": .integer(index),
       "file": .optional(origin?.file), "line": origin.map { .integer($0.line) } ?? .null,
       "loss_tokens": .integer(lossTokenCount), "tokens": .integers(tokens),

@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 #include <c10/util/Exception.h>
 
+#include <limits>
 #include <memory>
 
 #include "gemm_bf16.h"

@@ -59,16 +59,22 @@ extension ValueType where Value == Int {
       bound: "At most \(bound.value): \(bound.reason).",
       decode: { node throws(Rejection) in
         let text = try plainText(node, expected: expected)
-        guard let value = ScalarSyntax.integer(text) else {
+        let value = ScalarSyntax.integer(text)
+        // Digits without a value are more than 64 bits hold.
+        if value.map({ $0 > bound.value }) ?? isDigits(text) {
+          throw Rejection(expected: "at most \(bound.value) (\(bound.reason))", node: node)
+        }
+        guard let value else {
           throw Rejection(expected: expected, node: node, hint: integerHint(text))
         }
         guard value >= minimum else { throw Rejection(expected: expected, node: node) }
-        guard value <= bound.value else {
-          throw Rejection(expected: "at most \(bound.value) (\(bound.reason))", node: node)
-        }
         return value
       },
       encode: { .integer($0) })
+  }
+
+  private static func isDigits(_ text: String) -> Bool {
+    !text.isEmpty && text.first != "0" && text.utf8.allSatisfy { (0x30...0x39).contains($0) }
   }
 
   private static func integerHint(_ text: String) -> String? {

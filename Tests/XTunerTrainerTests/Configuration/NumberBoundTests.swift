@@ -79,6 +79,13 @@ import XTunerModels
     #expect(text.contains("is \(value)"), "\(text)")
   }
 
+  @Test func moreDigitsThan64BitsHoldAreTooMany() {
+    for value in ["9223372036854775808", "100000000000000000000"] {
+      let text = problems(minimalYAML, ["training.steps=\(value)"])
+      #expect(text.contains("training.steps: must be at most 99999999 ("), "\(text)")
+    }
+  }
+
   @Test func theSeedTakesAllNumbersOf63Bits() throws {
     #expect(try load(minimalYAML, ["run.seed=9223372036854775807"]).run.seed == Int.max)
     #expect(problems(minimalYAML, ["run.seed=9223372036854775808"]).contains("run.seed: must be"))
