@@ -18,11 +18,13 @@ import XTunerInput
   /// Bytes of resident memory; every seed file is smaller than 10 MB.
   static let largestMemory = 3 << 30
 
-  static let readers: [any MutatedReader.Type] = [
-    SafetensorsReader.self, CheckpointReader.self, TokenCacheReader.self, ModelConfigReader.self,
-    TokenizerReader.self, TiktokenReader.self, RecordsReader.self, CompressedReader.self,
-    ConfigurationReader.self, ConversationReader.self,
-  ]
+  static var readers: [any MutatedReader.Type] {
+    [
+      SafetensorsReader.self, CheckpointReader.self, TokenCacheReader.self, ModelConfigReader.self,
+      TokenizerReader.self, TiktokenReader.self, RecordsReader.self, CompressedReader.self,
+      ConfigurationReader.self, ConversationReader.self,
+    ]
+  }
 
   static func main() {
     do {
