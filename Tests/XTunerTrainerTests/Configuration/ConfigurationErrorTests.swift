@@ -72,7 +72,8 @@ import Testing
     Case(
       "run: {seed: 99999999999999999999}",
       """
-      run.seed: must be a whole number of at least 0, is 99999999999999999999
+      run.seed: must be at most 9223372036854775807 (it is a whole number of 63 bits), \
+      is 99999999999999999999
       """),
     Case(
       "run: {seed: [1, 2]}",
