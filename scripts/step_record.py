@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Trains small models for 20 steps in every way that the engine has, and prints losses and norms.
 
-usage: scripts/step_record.py > before.txt     and after a change    > after.txt; diff before.txt after.txt
+usage: scripts/step_record.py > before.txt
+       scripts/step_record.py > after.txt && diff before.txt after.txt      after a change
 
 A change of structure must change no digit. A mixture and a dense model, in f32 and bf16, on one rank and on
 four with expert and sequence degree 2, with AdamW and Muon, with emulated float8, and one with everything

@@ -97,7 +97,8 @@ std::tuple<Tensor, Tensor> varlen_attention(const Tensor &query, const Tensor &k
       number *keysT = memory.data(), *values = keysT + s.width * s.padded_length;
       number *scratch = values + s.length * s.padded_value_width;
       transpose(head<scalar_t>(k, b, g), s.length, s.width, keysT, s.padded_length);
-      widen(head<scalar_t>(v, b, g), s.length, s.value_width, values, s.padded_value_width);
+      auto value_rows = head<scalar_t>(v, b, g);
+      widen(value_rows.data, value_rows.stride, s.length, s.value_width, values, s.padded_value_width);
       for (int64_t h = g * repeat; h < (g + 1) * repeat; ++h)
         run(s, head<scalar_t>(q, b, h), head<scalar_t>(out, b, h),
             {logsumexp.mutable_data_ptr<number>() + b * heads + h, heads}, sink ? sink + h : nullptr, keysT, values,
@@ -151,8 +152,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> varlen_attention_backward(const Tenso
       number *dkeys = memory.data(), *dvalues = dkeys + key_size;  // zeros
       number *keys = dvalues + value_size, *keysT = keys + key_size;
       number *valuesT = keysT + s.width * s.padded_length, *scratch = valuesT + s.value_width * s.padded_length;
-      widen(head<scalar_t>(k, b, g), s.length, s.width, keys, s.padded_width);
-      transpose(head<scalar_t>(k, b, g), s.length, s.width, keysT, s.padded_length);
+      auto key_rows = head<scalar_t>(k, b, g);
+      widen(key_rows.data, key_rows.stride, s.length, s.width, keys, s.padded_width);
+      transpose(key_rows, s.length, s.width, keysT, s.padded_length);
       transpose(head<scalar_t>(v, b, g), s.length, s.value_width, valuesT, s.padded_length);
       for (int64_t h = g * repeat; h < (g + 1) * repeat; ++h) {
         number slope = run(s, head<scalar_t>(grad, b, h), head<scalar_t>(q, b, h), head<scalar_t>(out, b, h),
@@ -160,8 +162,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> varlen_attention_backward(const Tenso
                            keys, keysT, valuesT, head<scalar_t>(dq, b, h), dkeys, dvalues, scratch);
         if (sink) dsink[i * heads + h] = slope;
       }
-      narrow(dkeys, s.length, s.width, s.padded_width, head<scalar_t>(dk, b, g));
-      narrow(dvalues, s.length, s.value_width, s.padded_value_width, head<scalar_t>(dv, b, g));
+      auto dkey = head<scalar_t>(dk, b, g), dvalue = head<scalar_t>(dv, b, g);
+      narrow(dkeys, s.padded_width, s.length, s.width, dkey.data, dkey.stride);
+      narrow(dvalues, s.padded_value_width, s.length, s.value_width, dvalue.data, dvalue.stride);
     });
   });
   return {dq, dk, dv, sinks ? dsinks.sum(0).to(sinks->scalar_type()) : Tensor()};

@@ -7,11 +7,11 @@
 
 namespace xtuner::cpu {
 
-/// Whether products of `rows` rows of x are our own; with a few rows reading the weight is all that
-/// counts, and libtorch reads it without packing.
+/// Whether products of `rows` rows of x are our own. With a few rows reading the weight is all that counts, and
+/// libtorch reads it without packing; where products are widened, that pays from two rows on.
 inline bool takes_own_products(const at::Tensor &x, int64_t rows) {
-  return x.scalar_type() == at::kBFloat16 &&
-         (rows > kFewRows ? has_bf16_products() || widens_bf16_products() : rows > 1 && widens_bf16_products());
+  if (x.scalar_type() != at::kBFloat16) return false;
+  return has_bf16_products() ? rows > kFewRows : rows > 1 && widens_bf16_products();
 }
 
 /// The matrix, or a copy whose rows or columns are dense.

@@ -34,7 +34,8 @@ struct Task {
 
 /// What a thread widens into; kept from task to task.
 struct Scratch {
-  std::unique_ptr<float[]> a{new float[kBlock * kBlock]}, b{new float[kBlock * kBlock]}, sums;
+  std::unique_ptr<float[]> a{new float[kBlock * kBlock]}, b{new float[kBlock * kBlock]},
+      sums{new float[kBlock * kBlock]};
 };
 
 /// A widened block as BLAS takes it, with its rows, which are columns there, in a row.
@@ -46,21 +47,16 @@ struct Widened {
 /// Widens rows x columns of what is meant, from (row, column) on, in the order of memory.
 Widened widen_block(const Bf16Matrix &x, int64_t row, int64_t rows, int64_t column, int64_t columns, float *into) {
   if (x.is_transposed) std::swap(row, column), std::swap(rows, columns);
-  auto widen = XTUNER_KERNEL(widen);
-  for (int64_t r = 0; r < rows; ++r) widen(x.data + (row + r) * x.stride + column, into + r * columns, columns);
-  return {x.is_transposed ? "T" : "N", static_cast<int>(columns)};
+  auto widen = XTUNER_KERNEL(widen_rows<c10::BFloat16, float>);
+  widen(x.data + row * x.stride + column, x.stride, rows, columns, into, columns);
+  return {x.is_transposed ? "T" : "N", std::max(static_cast<int>(columns), 1)};
 }
 
 void run(const Task &task, Scratch &scratch) {
   const auto &p = *task.product;
-  auto narrow = XTUNER_KERNEL(narrow);
-  float *sums = p.wide_out ? p.wide_out + task.row * p.out_stride + task.column : nullptr;
-  int stride = static_cast<int>(p.out_stride);
-  if (sums == nullptr) {
-    if (!scratch.sums) scratch.sums.reset(new float[kBlock * kBlock]);
-    sums = scratch.sums.get();
-    stride = static_cast<int>(task.columns);
-  }
+  int64_t place = task.row * p.out_stride + task.column;
+  float *sums = p.wide_out ? p.wide_out + place : scratch.sums.get();
+  int stride = static_cast<int>(p.wide_out ? p.out_stride : task.columns);
   int m = static_cast<int>(task.rows), n = static_cast<int>(task.columns);
   // Without depth the product is zero, and BLAS only scales what is there.
   for (int64_t d = 0; d < std::max<int64_t>(p.k, 1); d += kBlock) {
@@ -69,14 +65,13 @@ void run(const Task &task, Scratch &scratch) {
     auto b = widen_block(p.b, d, depth, task.column, task.columns, scratch.b.get());
     const float one = 1, keep = p.adds || d > 0 ? 1 : 0;
     int k = static_cast<int>(depth);
-    a.stride = std::max(a.stride, 1), b.stride = std::max(b.stride, 1);
     // Row by row in memory is column by column of the transpose: C' = B' A'.
     sgemm_(b.form, a.form, &n, &m, &k, &one, scratch.b.get(), &b.stride, scratch.a.get(), &a.stride, &keep, sums,
            &stride);
   }
   if (p.wide_out != nullptr) return;
-  for (int64_t r = 0; r < task.rows; ++r)
-    narrow(sums + r * task.columns, p.out + (task.row + r) * p.out_stride + task.column, task.columns);
+  auto narrow = XTUNER_KERNEL(narrow_rows<c10::BFloat16, float>);
+  narrow(sums, task.columns, task.rows, task.columns, p.out + place, p.out_stride);
 }
 
 }  // namespace

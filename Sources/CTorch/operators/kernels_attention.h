@@ -3,15 +3,11 @@
 // Works in float32 (float64 for float64) on four queries at a time. Keys and values are widened once
 // a sample, padded with zeros to whole vectors; `T` in a name says transposed, [width, keys].
 
+#include "kernels_widen.h"
+
 constexpr int64_t kQueries = 4;
 
-/// Rows of `x` as numbers [count, padded], or transposed [width, padded].
-template <typename Element, typename Wide>
-void widen_rows(const HeadRows<Element> &x, int64_t count, int64_t width, Wide *out, int64_t padded) {
-  using V = VectorOf<Element>;
-  for (int64_t r = 0; r < count; ++r)
-    each_vector<V::count>(width, [&](int64_t i, auto n) { store(out + r * padded + i, load(x.at(r) + i, n)); });
-}
+/// Rows of `x` as numbers, transposed [width, padded].
 template <typename Element, typename Wide>
 void widen_rows_transposed(const HeadRows<Element> &x, int64_t count, int64_t width, Wide *out, int64_t padded) {
   for (int64_t i = 0; i < width; ++i) std::fill(out + i * padded + count, out + (i + 1) * padded, Wide(0));
@@ -99,7 +95,7 @@ void attention_forward(const AttentionShape &shape, const HeadRows<Element> &que
   for (int64_t i = 0; i < n; i += kQueries) {
     int64_t count = std::min(kQueries, n - i), end = i + count;
     int64_t first = shape.window > 0 ? std::max<int64_t>(0, i - shape.window + 1) / V::count * V::count : 0;
-    widen_rows(query.from(i), count, shape.width, q, shape.padded_width);
+    widen_rows(query.at(i), query.stride, count, shape.width, q, shape.padded_width);
     rows_times_transposed<V>(q, shape.padded_width, shape.width, keysT, padded, first, end, scores);
     Wide factor[kQueries] = {};
     for (int64_t r = 0; r < count; ++r) {
@@ -146,8 +142,8 @@ Wide attention_backward(const AttentionShape &shape, const HeadRows<Element> &gr
   for (int64_t i = 0; i < n; i += kQueries) {
     int64_t count = std::min(kQueries, n - i), end = i + count;
     int64_t first = shape.window > 0 ? std::max<int64_t>(0, i - shape.window + 1) / V::count * V::count : 0;
-    widen_rows(query.from(i), count, shape.width, q, shape.padded_width);
-    widen_rows(grad.from(i), count, shape.value_width, g, shape.padded_value_width);
+    widen_rows(query.at(i), query.stride, count, shape.width, q, shape.padded_width);
+    widen_rows(grad.at(i), grad.stride, count, shape.value_width, g, shape.padded_value_width);
     rows_times_transposed<V>(q, shape.padded_width, shape.width, keysT, padded, first, end, weights);
     rows_times_transposed<V>(g, shape.padded_value_width, shape.value_width, valuesT, padded, first, end, slopes);
     Wide factor[kQueries] = {};
@@ -177,12 +173,4 @@ Wide attention_backward(const AttentionShape &shape, const HeadRows<Element> &gr
     add_outer_products<V>(weights, padded, first, end, g, shape.padded_value_width, dvalues);
   }
   return dsink;
-}
-
-/// Rounds rows of numbers [count, padded].
-template <typename Element, typename Wide>
-void narrow_rows(const Wide *rows, int64_t count, int64_t width, int64_t padded, const HeadRows<Element> &out) {
-  using V = VectorOf<Element>;
-  for (int64_t r = 0; r < count; ++r)
-    each_vector<V::count>(width, [&](int64_t i, auto n) { store(out.at(r) + i, load(rows + r * padded + i), n); });
 }

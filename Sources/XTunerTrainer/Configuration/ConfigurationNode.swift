@@ -64,13 +64,18 @@ struct ConfigurationNode: Sendable {
 
 /// How numbers are written in a configuration.
 enum ScalarSyntax {
-  /// A decimal whole number, `1_000` included; `nil` for leading zeros, exponents and `1:30`.
+  /// A decimal whole number, `1_000` included; `nil` for leading zeros, exponents and `1:30`, and for
+  /// more than 64 bits hold.
   static func integer(_ text: String) -> Int? {
+    isInteger(text) ? Int(text.filter { $0 != "_" }) : nil
+  }
+
+  /// Whether a text is written as a whole number of any size.
+  static func isInteger(_ text: String) -> Bool {
     let unsigned = text.hasPrefix("-") || text.hasPrefix("+") ? text.dropFirst() : text[...]
-    guard let first = unsigned.first, first.isASCIIDigit, unsigned.last?.isASCIIDigit == true,
-      unsigned.allSatisfy({ $0.isASCIIDigit || $0 == "_" }), first != "0" || unsigned.count == 1
-    else { return nil }
-    return Int(text.filter { $0 != "_" })
+    guard let first = unsigned.first, let last = unsigned.last else { return false }
+    return first.isASCIIDigit && last.isASCIIDigit && (first != "0" || unsigned.count == 1)
+      && unsigned.allSatisfy { $0.isASCIIDigit || $0 == "_" }
   }
 
   /// A decimal number, with or without fraction and exponent (`1e-4` too), `.inf` and `.nan`.

@@ -60,8 +60,8 @@ extension ValueType where Value == Int {
       decode: { node throws(Rejection) in
         let text = try plainText(node, expected: expected)
         let value = ScalarSyntax.integer(text)
-        // Digits without a value are more than 64 bits hold.
-        if value.map({ $0 > bound.value }) ?? isDigits(text) {
+        let isBeyond64Bits = value == nil && ScalarSyntax.isInteger(text) && !text.hasPrefix("-")
+        if isBeyond64Bits || value ?? 0 > bound.value {
           throw Rejection(expected: "at most \(bound.value) (\(bound.reason))", node: node)
         }
         guard let value else {
@@ -71,10 +71,6 @@ extension ValueType where Value == Int {
         return value
       },
       encode: { .integer($0) })
-  }
-
-  private static func isDigits(_ text: String) -> Bool {
-    !text.isEmpty && text.first != "0" && text.utf8.allSatisfy { (0x30...0x39).contains($0) }
   }
 
   private static func integerHint(_ text: String) -> String? {

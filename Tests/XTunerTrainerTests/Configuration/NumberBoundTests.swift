@@ -80,7 +80,7 @@ import XTunerModels
   }
 
   @Test func moreDigitsThan64BitsHoldAreTooMany() {
-    for value in ["9223372036854775808", "100000000000000000000"] {
+    for value in ["9223372036854775808", "100000000000000000000", "+10_000_000_000_000_000_000"] {
       let text = problems(minimalYAML, ["training.steps=\(value)"])
       #expect(text.contains("training.steps: must be at most 99999999 ("), "\(text)")
     }
