@@ -28,6 +28,9 @@ extension DistributedProcessTests {
     }
 
     /// Each policy takes less than the one before it, by as much as was predicted.
+    ///
+    /// A peak of a mixture follows how many rows come to a rank's experts, which differs in the last digits
+    /// of a processor's products: 1 % of the peak, half of what the smallest saving is, is left to that.
     @Test func swappingAndRecomputingSaveWhatTheEstimateSays() throws {
       try EngineRun.with { run in
         try run.writeMemoryInputs()
@@ -47,7 +50,8 @@ extension DistributedProcessTests {
           let predicted = before.predicted - after.predicted
           #expect(measured > 0, "\(policies[index + 1]) saves nothing: \(peaks)")
           #expect(
-            abs(Double(predicted) / Double(measured) - 1) <= Self.tolerance,
+            abs(Double(predicted - measured))
+              <= Self.tolerance * Double(measured) + 0.01 * Double(before.measured),
             "\(policies[index + 1]) saves \(measured), predicted \(predicted): \(peaks)")
         }
       }
