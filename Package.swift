@@ -116,9 +116,10 @@ let package = Package(
       ["XTunerText", "XTunerSystem", "XTunerInput", "XTunerTokenizers", "CZlib", "CZstd", crypto],
       tests: ["BalanceTrials", "CZlib", "CZstd"])
     + module("XTunerNN", ["Torch"])
-    + module("XTunerParallel", ["XTunerSystem", "Torch", "XTunerNN"])
     + module("XTunerMoE", ["Torch", "XTunerNN"])
-    + module("XTunerModels", ["XTunerText", "Torch", "XTunerNN", "XTunerParallel", "XTunerMoE"])
+    + module("XTunerModels", ["XTunerText", "Torch", "XTunerNN", "XTunerMoE"])
+    + module(
+      "XTunerParallel", ["XTunerSystem", "Torch", "XTunerNN", "XTunerMoE", "XTunerModels"])
     + module(
       "XTunerCheckpoint",
       [

@@ -14,14 +14,14 @@ public import XTunerTokenizers
 /// Confined to the thread that created it, since libtorch keeps the grad mode per thread.
 public final class TextGenerator {
   /// The model.
-  public let model: CausalLanguageModel
+  public let model: LanguageModel
   /// What turns ids into text; nil where only ids are of interest.
   public let tokenizer: Tokenizer?
   /// How many sequences are generated side by side; more prompts are taken in turn.
   public let batchSize: Int
 
   /// A generator; `model` must have its weights.
-  public init(model: CausalLanguageModel, tokenizer: Tokenizer?, batchSize: Int = 64) {
+  public init(model: LanguageModel, tokenizer: Tokenizer?, batchSize: Int = 64) {
     precondition(batchSize > 0, "the batch size must be positive, is \(batchSize)")
     self.model = model
     self.tokenizer = tokenizer
@@ -188,8 +188,9 @@ public final class TextGenerator {
     withoutGradients {
       let samples = cache.pass == .prefill ? cache.lengths : cache.lengths.map { _ in 1 }
       let bounds = samples.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1) }
-      let context = model.makeContext(bounds: bounds, positions: cache.positionsT, cache: cache)
-      var hiddenSD = model.hiddenStates(Tensor(tokens, device: model.device).to(.int64), context)
+      let contexts = model.makeContexts(
+        ModelInput(bounds: bounds, positions: cache.positionsT, cache: cache))
+      var hiddenSD = model.hiddenStates(Tensor(tokens, device: model.device).to(.int64), contexts)
       if cache.pass == .prefill {
         let lastS = Tensor(bounds.dropFirst().map { Int64($0 - 1) }, device: model.device)
         hiddenSD = hiddenSD.selectingRows(dim: 0, index: lastS)

@@ -10,9 +10,9 @@ public import XTunerNN
 /// near-ties are rounded together, and the same token may then route differently on two ranks.
 public final class Router: Module {
   /// How scores become a choice.
-  public struct Options: Sendable {
+  public struct Options: Sendable, Hashable {
     /// What is done to the logits.
-    public enum Scoring: Sendable {
+    public enum Scoring: String, Sendable, Hashable, CaseIterable {
       /// A softmax over all experts.
       case softmax
       /// A sigmoid for each expert.
@@ -33,13 +33,18 @@ public final class Router: Module {
     public var scalingFactor: Double
     /// Groups of experts, of which `keptGroupCount` may be chosen from; 1 for no groups.
     public var groupCount: Int
-    /// Groups that experts are chosen from.
+    /// Groups that experts are chosen from, best first.
     public var keptGroupCount: Int
+    /// Whether a bias without gradient is added to the scores when experts are chosen.
+    public var hasSelectionBias: Bool
+    /// Whether the projection has a bias.
+    public var hasBias: Bool
 
     /// All parts of the rule.
     public init(
       scoring: Scoring, expertCount: Int, expertsPerToken: Int, normalizesWeights: Bool,
-      scalingFactor: Double = 1, groupCount: Int = 1, keptGroupCount: Int = 1
+      scalingFactor: Double = 1, groupCount: Int = 1, keptGroupCount: Int = 1,
+      hasSelectionBias: Bool = false, hasBias: Bool = false
     ) {
       self.scoring = scoring
       self.expertCount = expertCount
@@ -48,6 +53,8 @@ public final class Router: Module {
       self.scalingFactor = scalingFactor
       self.groupCount = groupCount
       self.keptGroupCount = keptGroupCount
+      self.hasSelectionBias = hasSelectionBias
+      self.hasBias = hasBias
     }
   }
 
@@ -83,20 +90,19 @@ public final class Router: Module {
 
   /// Declares the weight `[E, D]` float32 and, where asked for, biases.
   public init(
-    _ name: String, hiddenSize: Int, options: Options, hasBias: Bool = false,
-    hasSelectionBias: Bool = false, standardDeviation: Double
+    _ name: String, hiddenSize: Int, options: Options, standardDeviation: Double
   ) {
     self.options = options
     self.weight = Parameter(
       "\(name).weight", shape: [options.expertCount, hiddenSize], kind: .matrix,
       initializer: .normal(standardDeviation: standardDeviation), precision: .full)
     self.bias =
-      hasBias
+      options.hasBias
       ? Parameter(
         "\(name).bias", shape: [options.expertCount], kind: .bias, initializer: .zeros,
         precision: .full) : nil
     self.selectionBias =
-      hasSelectionBias
+      options.hasSelectionBias
       ? Parameter(
         "\(name).selectionBias", shape: [options.expertCount], kind: .bias, initializer: .zeros,
         role: .replicated, precision: .full) : nil
@@ -113,31 +119,22 @@ public final class Router: Module {
     _ hiddenTD: Tensor, stored: RoutingRecord? = nil, forced: ForcedRouting? = nil
   ) -> Output {
     let logitsTE = Tensor.linear(hiddenTD.to(.float32), weight: weight.value, bias: bias?.value)
-    let scoresTE: Tensor
-    var logSumExpT: Tensor?
-    switch options.scoring {
-    case .softmax, .softmaxAfterTopK: (scoresTE, logSumExpT) = logitsTE.routerScores()
-    case .sigmoid: scoresTE = logitsTE.sigmoid()
-    }
+    let rule = options.scoring.rule
+    let (scoresTE, logSumExpT) = rule.scores(logitsTE)
     let routing =
       stored
-      ?? makeRouting(
-        expertsTK: forced.map {
-          forcedExperts($0, tokenCount: hiddenTD.size(0), on: hiddenTD.device)
-        }
-          ?? chosenExperts(scoresTE, logitsTE))
-    var weightsTK: Tensor
-    switch options.scoring {
-    case .softmax, .sigmoid:
-      weightsTK = scoresTE.gathered(dim: 1, index: routing.expertsTK, sparseGradient: false)
-    case .softmaxAfterTopK:
-      weightsTK = logitsTE.gathered(dim: 1, index: routing.expertsTK, sparseGradient: false)
-        .softmax(dim: -1)
-    }
+      ?? RoutingRecord(
+        expertsTK: forced?.experts(
+          tokenCount: hiddenTD.size(0), expertCount: options.expertCount,
+          expertsPerToken: options.expertsPerToken, on: hiddenTD.device)
+          ?? chosenExperts(rule.ranking(scoresTE: scoresTE, logitsTE: logitsTE)),
+        expertCount: options.expertCount)
+    var weightsTK = rule.weights(
+      scoresTE: scoresTE, logitsTE: logitsTE, expertsTK: routing.expertsTK)
     if options.normalizesWeights {
-      // 1e-20 as in the published sigmoid routers, where all chosen scores may underflow.
       let sum = weightsTK.sum(dims: [-1], keepDim: true)
-      weightsTK = weightsTK / (options.scoring == .sigmoid ? sum.adding(scalar: 1e-20) : sum)
+      weightsTK =
+        weightsTK / (rule.sumEpsilon > 0 ? sum.adding(scalar: .real(rule.sumEpsilon)) : sum)
     }
     if options.scalingFactor != 1 { weightsTK = weightsTK * options.scalingFactor }
     return Output(
@@ -146,32 +143,12 @@ public final class Router: Module {
   }
 
   /// The chosen experts, `[T, K]`; no gradient flows through a choice.
-  private func chosenExperts(_ scoresTE: Tensor, _ logitsTE: Tensor) -> Tensor {
+  private func chosenExperts(_ rankingTE: Tensor) -> Tensor {
     withoutGradients {
-      var selectionTE = options.scoring == .softmaxAfterTopK ? logitsTE : scoresTE
-      if let selectionBias { selectionTE = selectionTE + selectionBias.value }
-      if options.groupCount > 1 { selectionTE = maskedToBestGroups(selectionTE) }
-      return selectionTE.routedTopK(options.expertsPerToken)
-    }
-  }
-
-  private func forcedExperts(
-    _ rule: ForcedRouting, tokenCount: Int, on device: Device
-  ) -> Tensor {
-    withoutGradients {
-      let (experts, slots) = (options.expertCount, options.expertsPerToken)
-      switch rule {
-      case .uniform:
-        let rows = Tensor.arange(
-          from: 0, to: .integer(tokenCount * slots), step: 1, dtype: .int64, device: device)
-        let rounds = rows.floorDivided(by: .integer(experts))
-        return rows.subtracting(rounds, alpha: .integer(experts)).view([tokenCount, slots])
-      case .random:
-        let numbers = Tensor.empty([tokenCount, experts], dtype: .float32)
-        numbers.fillUniform(from: 0, to: 1, generator: Generator(seed: UInt64(tokenCount)))
-        return numbers.sent(to: device).topK(slots, dim: -1, isLargest: true, isSorted: true)
-          .indices
-      }
+      var rankingTE = rankingTE
+      if let selectionBias { rankingTE = rankingTE + selectionBias.value }
+      if options.groupCount > 1 { rankingTE = maskedToBestGroups(rankingTE) }
+      return rankingTE.routedTopK(options.expertsPerToken)
     }
   }
 
@@ -187,12 +164,5 @@ public final class Router: Module {
     isHidden.scatter(dim: 1, index: kept, value: 0)
     return grouped.maskedFill(where: isHidden.unsqueezed(dim: 2), value: .real(-.infinity))
       .view([tokenCount, options.expertCount])
-  }
-
-  private func makeRouting(expertsTK: Tensor) -> RoutingRecord {
-    let order = ExpertOrder(expertsTK: expertsTK, expertCount: options.expertCount)
-    return RoutingRecord(
-      expertsTK: expertsTK, tokenOfRow: order.tokenOfRow, rowOfSlotTK: order.rowOfSlotTK,
-      offsetsE: order.offsetsE, countsE: order.countsE)
   }
 }

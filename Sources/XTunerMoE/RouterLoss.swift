@@ -51,3 +51,10 @@ public struct RouterLossWeights: Sendable, Hashable {
   /// No auxiliary loss.
   public static let none = RouterLossWeights(balance: 0, z: 0)
 }
+
+extension StageValue {
+  /// The sum over tokens of each expert's score, `[E]` float32: what the balance loss weighs.
+  public static let scoreSums = StageValue("scoreSums")
+  /// The sum over tokens of the squared log-sum-exp of the router's logits, a float32 scalar.
+  public static let squaredLogSumExp = StageValue("squaredLogSumExp")
+}

@@ -1,6 +1,7 @@
 import Foundation
 import Torch
 import XTunerCommands
+import XTunerMoE
 import XTunerModels
 import XTunerNN
 import XTunerTokenizers
@@ -10,7 +11,7 @@ extension BenchStepCommand {
   /// The model: sizes that were given, else the preset's, else those of the other engines' scripts.
   func modelConfiguration() throws -> ModelConfiguration {
     let base = try preset.map(Self.configuration(ofPreset:))
-    var attention = GroupedQueryAttention(
+    var attention = GroupedQueryAttention.Options(
       headCount: 8, keyValueHeadCount: 2, headSize: 64, normalizesQueryAndKey: true)
     if case .groupedQuery(let found) = base?.layers[0].attention { attention = found }
     let (heads, keyValueHeads) = (
@@ -32,8 +33,8 @@ extension BenchStepCommand {
     } else {
       configuration = .qwen3MoE(
         vocabularySize: vocabulary, hiddenSize: hidden,
-        expertCount: expertCount ?? mixture?.expertCount ?? 32,
-        expertsPerToken: expertsPerToken ?? mixture?.expertsPerToken ?? 4,
+        expertCount: expertCount ?? mixture?.router.expertCount ?? 32,
+        expertsPerToken: expertsPerToken ?? mixture?.router.expertsPerToken ?? 4,
         expertSize: expertSize ?? mixture?.expertSize ?? 256, layerCount: layers,
         headCount: heads, keyValueHeadCount: keyValueHeads, headSize: headSize,
         ropeBase: ropeBase)

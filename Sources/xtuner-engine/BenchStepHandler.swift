@@ -175,7 +175,7 @@ struct BenchStepHandler {
     let total = Self.median(steps.map(\.total))
     let operations =
       Double(length)
-      * model.configuration.trainingOperationsPerToken(effectiveLength: Double(length))
+      * model.prepared.model.facts.trainingOperationsPerToken(effectiveLength: Double(length))
     let parameterCount = model.prepared.model.parameters.reduce(0) { $0 + $1.elementCount }
     var fields: [(String, JSONValue)] = [
       ("peer", "xtuner"), ("impl", "swift"), ("compile", false),

@@ -36,10 +36,10 @@ enum ProbeHandler {
   }
 
   /// `[B, S, V]` float32.
-  private static func logits(_ input: ProbeInput, _ model: CausalLanguageModel) -> Tensor {
+  private static func logits(_ input: ProbeInput, _ model: LanguageModel) -> Tensor {
     withoutGradients {
-      let context = model.makeContext(bounds: input.bounds)
-      let hiddenTD = model.hiddenStates(Tensor(input.tokens, device: model.device), context)
+      let contexts = model.makeContexts(ModelInput(bounds: input.bounds))
+      let hiddenTD = model.hiddenStates(Tensor(input.tokens, device: model.device), contexts)
       let logitsTV = model.head(hiddenTD).to(.float32)
       return logitsTV.reshaped([input.rowCount, input.length, logitsTV.size(1)])
     }

@@ -7,7 +7,7 @@ import XTunerNN
 @Suite struct GenerationErrorTests {
   private func failure(
     _ prompts: [[Int32]], _ options: SamplingOptions = .greedy(),
-    model: CausalLanguageModel = randomModel(maximumPositionCount: 7)
+    model: LanguageModel = randomModel(maximumPositionCount: 7)
   ) -> GenerationError? {
     do {
       _ = try TextGenerator(model: model, tokenizer: nil).generate(
@@ -62,7 +62,7 @@ import XTunerNN
   @Test func dynamicScalingBeyondItsContextIsRefused() throws {
     var configuration = randomModel().configuration
     configuration.rotary.scaling = .dynamic(factor: 2, originalPositionCount: 7)
-    let model = CausalLanguageModel(configuration)
+    let model = configuration.makeModel()
     #expect(failure([[1, 2]], .greedy(maximumTokenCount: 6), model: model)?.code == .unsupported)
   }
 }

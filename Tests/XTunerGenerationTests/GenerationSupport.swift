@@ -7,7 +7,7 @@ import XTunerTokenizers
 import XTunerTrainer
 
 /// A reference checkpoint of the repository, in float32.
-func referenceModel(_ name: String) throws -> CausalLanguageModel {
+func referenceModel(_ name: String) throws -> LanguageModel {
   let tests = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
   let path = tests.appending(path: "Fixtures/reference/\(name)").path(percentEncoded: false)
   return try PreparedModel(path: path, computeDType: .float32).model
@@ -18,14 +18,14 @@ func referenceModel(_ name: String) throws -> CausalLanguageModel {
 func randomModel(
   vocabularySize: Int = 293, maximumPositionCount: Int = 97, window: Int? = nil,
   hasSinks: Bool = false, computeDType: DType = .float32
-) -> CausalLanguageModel {
+) -> LanguageModel {
   var configuration = ModelConfiguration.qwen3(
     vocabularySize: vocabularySize, hiddenSize: 24, intermediateSize: 40, layerCount: 2,
     headCount: 6, keyValueHeadCount: 2, headSize: 10, tiesEmbeddings: false)
   configuration.maximumPositionCount = maximumPositionCount
   configuration.initializerRange = 0.3
   if case .groupedQuery(var attention) = configuration.layers[0].attention {
-    attention.slidingWindow = window
+    attention.window = window
     attention.hasSinks = hasSinks
     configuration.layers[0].attention = .groupedQuery(attention)
   }
@@ -35,10 +35,10 @@ func randomModel(
 }
 
 /// Logits of the last token of `tokens` by a forward pass over all of them, float32.
-func lastLogits(_ model: CausalLanguageModel, _ tokens: [Int32]) -> [Float] {
+func lastLogits(_ model: LanguageModel, _ tokens: [Int32]) -> [Float] {
   withoutGradients {
-    let context = model.makeContext(bounds: [0, tokens.count])
-    let hiddenTD = model.hiddenStates(Tensor(tokens).to(.int64), context)
+    let contexts = model.makeContexts(ModelInput(bounds: [0, tokens.count]))
+    let hiddenTD = model.hiddenStates(Tensor(tokens).to(.int64), contexts)
     return model.head(hiddenTD.narrowed(dim: 0, start: tokens.count - 1, length: 1)).floats()
   }
 }

@@ -29,9 +29,9 @@ import XTunerTokenizers
       var lengths = prompts
       let cache = KeyValueCache(promptLengths: prompts, capacity: 5)
       func pass(_ tokens: [Int32], _ bounds: [Int]) -> Tensor {
-        let context = model.makeContext(
-          bounds: bounds, positions: cache.positionsT, cache: cache)
-        return model.head(model.hiddenStates(Tensor(tokens).to(.int64), context))
+        let contexts = model.makeContexts(
+          ModelInput(bounds: bounds, positions: cache.positionsT, cache: cache))
+        return model.head(model.hiddenStates(Tensor(tokens).to(.int64), contexts))
       }
       _ = pass(zip(sequences, prompts).flatMap { $0.prefix($1) }, [0, 2, 3, 8])
       // Sequence 1 has no more tokens; the others go on, and the capacity of 5 must grow.

@@ -17,8 +17,8 @@ private func makeRouter(
     options: .init(
       scoring: scoring, expertCount: experts, expertsPerToken: expertsPerToken,
       normalizesWeights: normalizes, scalingFactor: scaling, groupCount: groups,
-      keptGroupCount: kept),
-    hasSelectionBias: selectionBias != nil, standardDeviation: 0.02)
+      keptGroupCount: kept, hasSelectionBias: selectionBias != nil),
+    standardDeviation: 0.02)
   let identity = (0..<experts).flatMap { row in
     (0..<experts).map { $0 == row ? Float(1) : 0 }
   }

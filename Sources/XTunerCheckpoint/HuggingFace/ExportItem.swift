@@ -12,13 +12,13 @@ struct ExportItem {
 
   /// The items of a folder in `dtype`, in the order of its files.
   static func all(
-    of model: CausalLanguageModel, units: ModelUnits, dtype: DType
+    of model: LanguageModel, units: ModelUnits, dtype: DType
   ) -> [ExportItem] {
     // own names
     let parameters = Dictionary(uniqueKeysWithValues: model.parameters.map { ($0.name, $0) })
-    return HFTensorNames(model.configuration).entries.map { entry in
+    return WeightMap(model).entries.map { entry in
       guard let parameter = parameters[entry.parameter] else {
-        preconditionFailure("HFTensorNames has \(entry.parameter), the model has not")
+        preconditionFailure("WeightMap has \(entry.parameter), the model has not")
       }
       func assembled(_ dtype: DType) throws -> Tensor {
         try units.assembled(parameter, elements: entry.elementRange, dtype: dtype)

@@ -11,8 +11,9 @@ extension HFCheckpointFolder {
   public func untying(
     _ configuration: ModelConfiguration
   ) throws(CheckpointError) -> ModelConfiguration {
-    let (embedding, head) = (HFTensorNames.embeddingName, HFTensorNames.headName)
-    guard configuration.tiesEmbeddings, contains(embedding), contains(head),
+    let names = WeightMap(configuration)
+    guard let embedding = names.embeddingName, let head = names.tiedHeadName,
+      contains(embedding), contains(head),
       try !isEqual(embedding, head)
     else { return configuration }
     var untied = configuration

@@ -12,14 +12,14 @@ public enum HFWeights {
   /// then. Matrices in float8 blocks are multiplied by their scales. A tensor with a NaN or an infinity is refused, named. Files are mapped, and only the
   /// pages of this rank's part are read.
   public static func load(
-    _ folder: HFCheckpointFolder, into model: CausalLanguageModel, units: ModelUnits
+    _ folder: HFCheckpointFolder, into model: LanguageModel, units: ModelUnits
   ) throws(CheckpointError) {
     let (names, blocks) = try checked(folder, model.configuration)
     // own names
     let parameters = Dictionary(uniqueKeysWithValues: model.parameters.map { ($0.name, $0) })
     for entry in names.entries {
       guard let parameter = parameters[entry.parameter] else {
-        preconditionFailure("HFTensorNames has \(entry.parameter), the model has not")
+        preconditionFailure("WeightMap has \(entry.parameter), the model has not")
       }
       let elements = try blocks.reader(of: entry.name, in: folder)
       let unit = units.unit(of: parameter)
@@ -45,10 +45,10 @@ public enum HFWeights {
 
   private static func checked(
     _ folder: HFCheckpointFolder, _ configuration: ModelConfiguration
-  ) throws(CheckpointError) -> (names: HFTensorNames, blocks: Float8Blocks) {
-    var names = HFTensorNames(configuration)
-    if configuration.tiesEmbeddings && !folder.contains(HFTensorNames.embeddingName)
-      && folder.contains(HFTensorNames.headName)
+  ) throws(CheckpointError) -> (names: WeightMap, blocks: Float8Blocks) {
+    var names = WeightMap(configuration)
+    if let embedding = names.embeddingName, let head = names.tiedHeadName,
+      !folder.contains(embedding), folder.contains(head)
     {
       names = names.withEmbeddingUnderHeadName()
     }
@@ -98,14 +98,14 @@ public enum HFWeights {
   ///
   /// `part` gives what they are made of, the weights unless told otherwise: a unit's gradient, say.
   public static func tensors(
-    of model: CausalLanguageModel, units: ModelUnits, dtype: DType,
+    of model: LanguageModel, units: ModelUnits, dtype: DType,
     part: @escaping (FlatUnit) -> Tensor = { $0.weights }
   ) -> [(name: String, shape: [Int], make: () throws -> Tensor)] {
     // own names
     let parameters = Dictionary(uniqueKeysWithValues: model.parameters.map { ($0.name, $0) })
-    return HFTensorNames(model.configuration).entries.map { entry in
+    return WeightMap(model).entries.map { entry in
       guard let parameter = parameters[entry.parameter] else {
-        preconditionFailure("HFTensorNames has \(entry.parameter), the model has not")
+        preconditionFailure("WeightMap has \(entry.parameter), the model has not")
       }
       return (
         entry.name, entry.shape,
@@ -126,7 +126,7 @@ public enum HFWeights {
   /// by name, such as the tokenizer's. All ranks of the units' mesh take part, one tensor after
   /// another; rank 0 writes. What it throws while it writes is known to it alone: callers exchange it.
   public static func export(
-    _ model: CausalLanguageModel, units: ModelUnits, to path: String, dtype: DType,
+    _ model: LanguageModel, units: ModelUnits, to path: String, dtype: DType,
     overwrites: Bool = false,
     maximumShardByteCount: Int = HFCheckpointWriter.defaultShardByteCount,
     files: [(name: String, bytes: [UInt8])] = []
@@ -149,7 +149,7 @@ public enum HFWeights {
   }
 
   private static func write(
-    _ model: CausalLanguageModel, _ items: [ExportItem], to path: String, dtype: DType,
+    _ model: LanguageModel, _ items: [ExportItem], to path: String, dtype: DType,
     overwrites: Bool, maximumShardByteCount: Int, files: [(name: String, bytes: [UInt8])],
     made: inout Int
   ) throws {

@@ -1,4 +1,5 @@
 import Torch
+import XTunerMoE
 public import XTunerNN
 
 /// The exchanges of one rank: what travels after which stages, and how.
@@ -59,7 +60,7 @@ public final class StageExchanges {
   ) -> PendingTensors {
     switch travel {
     case .toExperts:
-      guard let experts, let routing = journey.record.routing else {
+      guard let experts, let routing = journey.record[RoutingRecord.self] else {
         return PendingTensors(outputs)
       }
       let sent = experts.send(

@@ -1,4 +1,5 @@
 public import Torch
+import XTunerMoE
 public import XTunerNN
 
 /// One block's forward and backward pass over one micro-batch, stage by stage.
@@ -111,7 +112,11 @@ public final class BlockExecution {
       return isRecorded ? tensor.leaf() : tensor
     }
     // Where rows come from other ranks, how many there are is known when they are there.
-    if stage.travel == .fromExperts { record.localOffsetsE = journey.route?.offsetsIfKnown }
+    if stage.travel == .fromExperts {
+      record[LocalExpertRows.self] = journey.route?.offsetsIfKnown.map {
+        LocalExpertRows(offsetsE: $0)
+      }
+    }
     let outputs = withGradientRecording(isRecorded) { stage.run(inputs, context, record) }
     // What travels is not kept where it came from, unless its own gradient needs it.
     if isRecorded { tapes[index] = Tape(inputs: inputs, outputs: outputs.map { $0?.graphEnd() }) }

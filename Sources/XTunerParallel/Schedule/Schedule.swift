@@ -1,3 +1,5 @@
+import XTunerNN
+
 /// The order of everything in one round of micro-batches: forward, loss and backward over all blocks.
 ///
 /// It is data, made before the round from the layers' plans alone, so it can be printed, compared and
@@ -85,11 +87,11 @@ extension Schedule: CustomStringConvertible {
   }
 
   private func name(_ block: Int) -> String {
-    block == 0 ? "embedding" : block > layers.count ? "head" : "layers.\(block - 1)"
+    block == 0 ? "embedding" : block > layers.count ? "head" : layers[block - 1].name
   }
 
   private func names(_ block: Int, _ stages: Range<Int>) -> String {
-    "[\(layers[block - 1].stages[stages].joined(separator: " "))]"
+    "[\(layers[block - 1].stages[stages].map(\.description).joined(separator: " "))]"
   }
 
   /// The line of one action.

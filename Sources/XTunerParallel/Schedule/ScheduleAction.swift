@@ -1,3 +1,5 @@
+public import XTunerNN
+
 /// One thing that an engine does in a round of micro-batches.
 ///
 /// Blocks are counted from the embedding, 0, over the layers to the head; micro-batches from 0 in the
@@ -49,8 +51,12 @@ extension ScheduleAction {
 
 /// What a schedule needs to know of a layer.
 public struct LayerPlan: Sendable, Hashable {
+  /// The block's name, for print.
+  public var name: String
   /// The stages' names, for print.
-  public var stages: [String]
+  public var stages: [StageName]
+  /// Whether tokens are routed to experts, whose rows are counted.
+  public var routesTokens: Bool
   /// Stages after which values travel to other ranks.
   public var travelling: Set<Int>
   /// Stages that record what their backward needs when they first run.
@@ -60,10 +66,12 @@ public struct LayerPlan: Sendable, Hashable {
 
   /// A layer's plan.
   public init(
-    stages: [String], travelling: Set<Int> = [], recorded: Set<Int>? = nil,
-    swapsInput: Bool = false
+    name: String, stages: [StageName], routesTokens: Bool = false, travelling: Set<Int> = [],
+    recorded: Set<Int>? = nil, swapsInput: Bool = false
   ) {
+    self.name = name
     self.stages = stages
+    self.routesTokens = routesTokens
     self.travelling = travelling
     self.recorded = recorded ?? Set(stages.indices)
     self.swapsInput = swapsInput

@@ -23,7 +23,7 @@ struct ScheduleBuilder {
   mutating func training() -> [ScheduleAction] {
     let pieces = forwardPieces()
     var actions = forward(pieces)
-    if layers.contains(where: { $0.stages.contains("route") }) { actions.append(.countRows) }
+    if layers.contains(where: \.routesTokens) { actions.append(.countRows) }
     actions += batches.map { .loss(microBatch: $0) }
     actions += backward(pieces.reversed())
     return actions

@@ -1,4 +1,4 @@
-public import XTunerModels
+public import XTunerNN
 
 /// The section `model`: architecture, weights and compute type.
 public struct ModelOptions: Sendable, Equatable {

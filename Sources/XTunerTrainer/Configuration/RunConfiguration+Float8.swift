@@ -1,6 +1,6 @@
 public import Torch
-public import XTunerModels
-import XTunerNN
+import XTunerModels
+public import XTunerNN
 
 extension RunConfiguration {
   /// The layers whose matrices are multiplied as float8; none unless `model.fp8` asks for it.
@@ -44,7 +44,7 @@ extension RunConfiguration {
   /// matrix needs multiples of 16 in both dims; tiles and blocks of 128 may be partial.
   func checkFloat8(_ configuration: ModelConfiguration) throws(ConfigurationError) {
     guard model.float8 != .none else { return }
-    let built = CausalLanguageModel(configuration)
+    let built = configuration.makeModel()
     for module in Float8Module.allCases where float8Modules.contains(module) {
       let matrices = built.matrices(of: module)
       guard !matrices.isEmpty || model.float8Modules == nil else {

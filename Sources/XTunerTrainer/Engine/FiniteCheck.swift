@@ -24,11 +24,11 @@ final class FiniteCheck {
   }
 
   /// What a place is called: `embedding`, `stage experts of layers.3`, `head`.
-  static func name(_ place: Int, in model: CausalLanguageModel) -> String {
+  static func name(_ place: Int, in model: LanguageModel) -> String {
     let (block, stage) = place.quotientAndRemainder(dividingBy: stagesPerBlock)
     guard block > 0 else { return "embedding" }
-    guard block <= model.layers.count else { return "head" }
-    let layer = model.layers[block - 1]
+    guard block <= model.blocks.count else { return "head" }
+    let layer = model.blocks[block - 1]
     return "stage \(layer.stages[stage].name) of \(layer.name)"
   }
 }

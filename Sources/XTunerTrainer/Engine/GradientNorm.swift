@@ -1,6 +1,5 @@
 import Torch
-package import XTunerModels
-import XTunerParallel
+package import XTunerParallel
 
 /// The norm of all gradients of a model, over all ranks.
 package struct GradientNorm {

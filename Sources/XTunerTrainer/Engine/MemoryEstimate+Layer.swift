@@ -9,17 +9,17 @@ import XTunerParallel
 //   d head size   h, g heads of this rank   E experts   K experts a token   I width of a feed-forward
 //   layer or expert   S rows of this rank's experts   e bytes of an element
 
-/// The stages of a decoder layer in bytes, operator by operator as in `DecoderLayer`.
+/// The stages of a decoder layer in bytes, operator by operator as in `DecoderBlock` and its parts.
 struct ImaginedLayer {
   private let ledger: MemoryLedger
   private let name: String
-  private let attention: GroupedQueryAttention
-  private let feedForward: FeedForwardConfiguration
+  private let attention: GroupedQueryAttention.Options
+  private let feedForward: FeedForwardOptions
   private let setting: MemoryEstimate.Setting
-  private let experts: MixtureConfiguration?
+  private let experts: MixtureOfExperts.Options?
 
   init?(
-    _ name: String, _ layer: DecoderLayerConfiguration, _ setting: MemoryEstimate.Setting,
+    _ name: String, _ layer: DecoderLayerOptions, _ setting: MemoryEstimate.Setting,
     _ ledger: MemoryLedger
   ) {
     guard case .groupedQuery(let attention) = layer.attention else { return nil }
@@ -40,23 +40,23 @@ struct ImaginedLayer {
   private var headSize: Int { attention.headSize }
 
   /// Rows of this rank's tokens in the order of experts, and rows that come to its experts.
-  var sentRows: Int { T * (experts?.expertsPerToken ?? 0) }
+  var sentRows: Int { T * (experts?.router.expertsPerToken ?? 0) }
   var receivedRows: Int {
     Int(Double(sentRows * setting.layout.expertTensor) * setting.expertLoad)
   }
 
   /// Bytes of the gradients' and values' rows of a stage's outputs, as they are made.
-  func run(_ stage: String, _ x: [ImaginedTensor], _ record: inout ImaginedMemory?)
+  func run(_ stage: StageName, _ x: [ImaginedTensor], _ record: inout ImaginedMemory?)
     -> [ImaginedTensor]
   {
     switch stage {
-    case "project": project(x[0])
-    case "attend": [attend(x)]
-    case "feedForward": [feedForwardStage(x[0], x[1])]
-    case "route": route(x[0], x[1], &record)
-    case "dispatch": [ledger.permute(x[0], byteCount: sentRows * D * e)]
-    case "experts": [computeExperts(x[0])]
-    case "shared": [shared(x[0])]
+    case .project: project(x[0])
+    case .attend: [attend(x)]
+    case .feedForward: [feedForwardStage(x[0], x[1])]
+    case .route: route(x[0], x[1], &record)
+    case .dispatch: [ledger.permute(x[0], byteCount: sentRows * D * e)]
+    case .experts: [computeExperts(x[0])]
+    case .shared: [shared(x[0])]
     default: [combine(x)]
     }
   }
@@ -127,7 +127,7 @@ struct ImaginedLayer {
   private func attend(_ x: [ImaginedTensor]) -> ImaginedTensor {
     let heads = attention.headCount / setting.layout.sequence
     let share =
-      setting.longestSample >= 1024 && attention.slidingWindow == nil
+      setting.longestSample >= 1024 && attention.window == nil
       ? min(1, Double(setting.longestSample) / Double(max(P, 1))) : 0
     return ledger.attention(
       x, byteCount: P * heads * headSize * e, scores: P * heads, sampleShare: share)
@@ -175,7 +175,7 @@ struct ImaginedLayer {
     _ input: ImaginedTensor, _ attended: ImaginedTensor, _ record: inout ImaginedMemory?
   ) -> [ImaginedTensor] {
     guard let experts else { return [] }
-    let (E, K) = (experts.expertCount, experts.expertsPerToken)
+    let (E, K) = (experts.router.expertCount, experts.router.expertsPerToken)
     let (hidden, normalized) = afterAttention(input, attended)
     let wide = e == 4 ? normalized : ledger.cast(normalized, byteCount: T * D * 4)
     var weight = parameter("router", E * D)
@@ -207,7 +207,7 @@ struct ImaginedLayer {
 
   private func computeExperts(_ rows: ImaginedTensor) -> ImaginedTensor {
     guard let experts else { return rows }
-    let count = experts.expertCount / setting.layout.expert
+    let count = experts.router.expertCount / setting.layout.expert
     let width = experts.expertSize / setting.layout.expertTensor
     let gateUp = linear(
       rows, rows: receivedRows, outputs: 2 * width, inputs: D, experts: count, "experts.gateUp",

@@ -10,7 +10,7 @@ import XTunerParallel
 final class ImaginedStep {
   let ledger = MemoryLedger()
   private let setting: MemoryEstimate.Setting
-  private let model: CausalLanguageModel
+  private let model: LanguageModel
   private let plans: [LayerPlan]
   private let layers: [ImaginedLayer]
   /// The embedding, each layer, the head.
@@ -26,17 +26,17 @@ final class ImaginedStep {
   init(_ setting: MemoryEstimate.Setting) {
     self.setting = setting
     let (ledger, layout, options) = (ledger, setting.layout, setting.options)
-    let model = CausalLanguageModel(setting.model)
+    let model = setting.model.makeModel()
     model.useFloat8(in: setting.float8Modules)
     self.model = model
-    plans = model.layers.enumerated().map { index, layer in
-      TrainingEngine.plan(index, layer.stages, options) { layout.isActive($0) }
+    plans = model.blocks.enumerated().map { index, block in
+      TrainingEngine.plan(index, block, options) { layout.isActive($0) }
     }
-    layers = zip(model.layers, setting.model.layers).compactMap { layer, shape in
+    layers = zip(model.blocks, setting.model.layers).compactMap { layer, shape in
       ImaginedLayer(layer.name, shape, setting, ledger)
     }
     let parameters =
-      [model.embedding.parameters] + model.layers.map(\.parameters) + [model.head.parameters]
+      [model.source.parameters] + model.blocks.map(\.parameters) + [model.head.parameters]
     blocks = parameters.map { parameters in
       var units: [ImaginedUnit.Kind: ImaginedUnit] = [:]
       for kind in ImaginedUnit.Kind.allCases {
@@ -85,7 +85,7 @@ final class ImaginedStep {
   private func begin(_ interleave: Int) {
     hidden = Array(repeating: nil, count: interleave)
     executions = (0..<interleave).map { _ in
-      zip(layers, zip(model.layers, plans)).map { layer, own in
+      zip(layers, zip(model.blocks, plans)).map { layer, own in
         ImaginedBlock(layer, stages: own.0.stages, plan: own.1, ledger: ledger)
       }
     }

@@ -1,5 +1,6 @@
 package import Torch
 package import XTunerModels
+package import XTunerNN
 package import XTunerParallel
 
 /// Bytes of tensors by what they are for.

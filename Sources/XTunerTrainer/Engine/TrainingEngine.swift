@@ -19,7 +19,7 @@ package final class TrainingEngine {
     /// Layers from the first whose forward pass is run again in backward.
     package var recomputedLayerCount = 0
     /// Stages of recomputed layers whose results are kept all the same.
-    package var keptStages: Set<String> = []  // own names
+    package var keptStages: Set<StageName> = []
     /// Whether inputs of recomputed layers wait for backward in host memory.
     package var swapsActivations = false
     /// Micro-batches that are interleaved inside blocks.
@@ -35,7 +35,7 @@ package final class TrainingEngine {
     package init() {}
   }
 
-  package let model: CausalLanguageModel
+  package let model: LanguageModel
   package let units: ModelUnits
   package let options: Options
   package let mesh: ProcessMesh
@@ -46,7 +46,7 @@ package final class TrainingEngine {
   package let instruments = Instruments()
   let swap: HostSwap
 
-  package init(model: CausalLanguageModel, units: ModelUnits, options: Options = Options()) {
+  package init(model: LanguageModel, units: ModelUnits, options: Options = Options()) {
     self.model = model
     self.units = units
     self.options = options
@@ -58,18 +58,19 @@ package final class TrainingEngine {
     self.swap = HostSwap(device: units.mesh.device, instruments: instruments)
     self.exchanges = exchanges
     self.crossEntropy = LinearCrossEntropy(chunkSize: options.chunkSize, zLoss: options.zLoss)
-    self.layerPlans = model.layers.enumerated().map { index, layer in
-      Self.plan(index, layer.stages, options) { exchanges.isActive($0) }
+    self.layerPlans = model.blocks.enumerated().map { index, block in
+      Self.plan(index, block, options) { exchanges.isActive($0) }
     }
   }
 
-  /// What the schedule needs to know of the layer at `index`.
+  /// What the schedule needs to know of the block at `index`.
   static func plan(
-    _ index: Int, _ stages: [Stage], _ options: Options, isActive: (Stage.Travel) -> Bool
+    _ index: Int, _ block: any Block, _ options: Options, isActive: (Stage.Travel) -> Bool
   ) -> LayerPlan {
+    let stages = block.stages
     let isRecomputed = index < options.recomputedLayerCount
     return LayerPlan(
-      stages: stages.map(\.name),
+      name: block.name, stages: stages.map(\.name), routesTokens: block.routedExperts != nil,
       travelling: Set(stages.indices.filter { isActive(stages[$0].travel) }),
       recorded: isRecomputed
         ? Set(stages.indices.filter { options.keptStages.contains(stages[$0].name) }) : nil,
@@ -85,7 +86,7 @@ package final class TrainingEngine {
 
   func scheduleOptions(isFirstRound: Bool, isLastRound: Bool) -> Schedule.Options {
     options.schedule(
-      isSharded: units.blocks.contains { $0.isSharded }, isReduced: mesh.world.size > 1,
+      isSharded: units.groups.contains { $0.isSharded }, isReduced: mesh.world.size > 1,
       tiesHead: model.head.weight == nil, isFirstRound: isFirstRound, isLastRound: isLastRound)
   }
 
@@ -131,7 +132,7 @@ package final class TrainingEngine {
       }
     }
     try instruments.wait(for: .reduce, "gradients") {
-      for block in units.blocks { try block.finishReduction() }
+      for group in units.groups { try group.finishReduction() }
       for unit in units.all { try unit.finishReplicas() }
     }
     // On a device most of the step's time passes here, since nothing before waited for it.

@@ -30,7 +30,8 @@ final class TrainingRound {
   private let purpose: Purpose
   /// What looks at the forward pass; nil where nothing does.
   private let check: FiniteCheck?
-  private let contexts: [ForwardContext]
+  /// Of each micro-batch and block.
+  private let contexts: [[ForwardContext]]
   private let tokens: [Tensor]
 
   /// Hidden states, then their gradients, of each micro-batch.
@@ -49,8 +50,8 @@ final class TrainingRound {
   /// Losses and counts, which are read when the step has been issued.
   private(set) var readings = StepReadings()
 
-  private var model: CausalLanguageModel { engine.model }
-  private var blocks: [UnitGroup] { engine.units.blocks }
+  private var model: LanguageModel { engine.model }
+  private var groups: [UnitGroup] { engine.units.groups }
 
   /// A round that has not run; `tokenCount`, of what the balance loss counts, and `stepTokenCount` are of all
   /// ranks.
@@ -73,17 +74,20 @@ final class TrainingRound {
     layerRows = Array(repeating: [], count: batches.count)
     tokens = batches.map { $0.tokensT(on: engine.mesh.device) }
     contexts = batches.map { batch in
-      let context = engine.model.makeContext(bounds: batch.bounds, tokens: batch.tokenRange)
-      context.headSlice = (engine.mesh.sequence.index, engine.mesh.sequence.size)
-      context.forcedRouting = engine.options.forcedRouting
-      if purpose == .training { context.wantedSums = engine.options.routerLoss.sums }
-      return context
+      let contexts = engine.model.makeContexts(
+        ModelInput(bounds: batch.bounds, tokens: batch.tokenRange))
+      for context in contexts {
+        context.headSlice = (engine.mesh.sequence.index, engine.mesh.sequence.size)
+        context[ForcedRouting.self] = engine.options.forcedRouting
+        if purpose == .training { context.wantedSums = engine.options.routerLoss.sums }
+      }
+      return contexts
     }
     hidden = Array(repeating: nil, count: batches.count)
-    executions = zip(batches, contexts).map { batch, context in
-      zip(engine.model.layers, engine.layerPlans).map { layer, plan in
+    executions = zip(batches, contexts).map { batch, contexts in
+      zip(zip(engine.model.blocks, contexts), engine.layerPlans).map { block, plan in
         BlockExecution(
-          layer, plan: plan, context: context, exchanges: engine.exchanges,
+          block.0, plan: plan, context: block.1, exchanges: engine.exchanges,
           tokenCount: batch.bounds.last ?? 0, isTraining: purpose == .training)
       }
     }
@@ -106,7 +110,7 @@ final class TrainingRound {
         try perform(action)
       }
     }
-    for block in reducing { try waitForReduction(blocks[block]) }
+    for block in reducing { try waitForReduction(groups[block]) }
     let end = clock.now
     measurement.forwardSeconds += ((turn ?? end) - start).seconds
     measurement.backwardSeconds += (end - (turn ?? end)).seconds
@@ -124,13 +128,13 @@ final class TrainingRound {
   private func perform(_ action: ScheduleAction) throws {
     switch action {
     case .gather(let block):
-      begin("gather", .gather, blocks[block])
-      try blocks[block].gather()
-    case .release(let block): try blocks[block].release()
+      begin("gather", .gather, groups[block])
+      try groups[block].gather()
+    case .release(let block): try groups[block].release()
     case .reduce(let block): try reduce(block)
     case .embed(let batch):
-      try waitForGather(blocks[0])
-      let embeddedTD = withoutGradients { model.embedding(tokens[batch]) }
+      try waitForGather(groups[0])
+      let embeddedTD = withoutGradients { model.source(tokens[batch]) }
       check?.look([embeddedTD], block: 0)
       hidden[batch] = embeddedTD
     case .forward(let block, let stages, let batch): try forward(block, stages, batch)
@@ -139,7 +143,7 @@ final class TrainingRound {
     case .countRows: try countRows()
     case .loss(let batch): try loss(batch)
     case .recompute(let block, let stages, let batch):
-      try waitForGather(blocks[block])
+      try waitForGather(groups[block])
       try execution(block, batch).recompute(stages)
     case .backward(let block, let stages, let batch):
       try finishCounting()
@@ -189,19 +193,21 @@ final class TrainingRound {
   // MARK: Layers
 
   private func forward(_ block: Int, _ stages: Range<Int>, _ batch: Int) throws {
-    try waitForGather(blocks[block])
+    try waitForGather(groups[block])
     let execution = execution(block, batch)
     if stages.lowerBound == 0 { execution.enter(takeHidden(batch)) }
     try execution.forward(stages)
     if stages.upperBound == execution.block.stages.count {
       hidden[batch] = try execution.takeOutput()
-      if let rowsE = execution.record.routing?.countsE { layerRows[batch].append(rowsE) }
+      if let rowsE = execution.record[RoutingRecord.self]?.countsE {
+        layerRows[batch].append(rowsE)
+      }
       if purpose != .training { executions[batch][block - 1] = nil }
     }
   }
 
   private func backward(_ block: Int, _ stages: Range<Int>, _ batch: Int) throws {
-    let group = blocks[block]
+    let group = groups[block]
     try waitForGather(group)
     try waitForReduction(group)
     let execution = execution(block, batch)
@@ -219,12 +225,12 @@ final class TrainingRound {
 
   private func reduce(_ block: Int) throws {
     let isComplete = isLast && (block > 0 || isEmbeddingDone)
-    try waitForReduction(blocks[block])
+    try waitForReduction(groups[block])
     while reducing.count >= Self.reductionLimit {
-      try waitForReduction(blocks[reducing.removeFirst()])
+      try waitForReduction(groups[reducing.removeFirst()])
     }
-    begin("reduce", .reduce, blocks[block])
-    try blocks[block].reduce(wire: engine.options.gradientWire, isLast: isComplete)
+    begin("reduce", .reduce, groups[block])
+    try groups[block].reduce(wire: engine.options.gradientWire, isLast: isComplete)
     reducing.append(block)
   }
 
@@ -236,8 +242,8 @@ final class TrainingRound {
 
   private func embedBackward(_ batch: Int) throws {
     let gradientTD = takeHidden(batch)
-    try waitForReduction(blocks[0])
-    let weight = model.embedding.weight
+    try waitForReduction(groups[0])
+    let weight = model.source.weight
     withoutGradients {
       engine.units.unit(of: weight).accumulator(of: weight)
         .addRows(gradientTD.contiguous(), at: tokens[batch])
@@ -251,8 +257,8 @@ final class TrainingRound {
   private func loss(_ batch: Int) throws {
     let head = model.head
     let projectionUnit = engine.units.unit(of: head.projection)
-    try waitForGather(blocks[blocks.count - 1])
-    if head.weight == nil { try waitForGather(blocks[0]) }
+    try waitForGather(groups[groups.count - 1])
+    if head.weight == nil { try waitForGather(groups[0]) }
     let targets = batches[batch].targets(divisor: divisor, on: engine.mesh.device)
     let leafTD = takeHidden(batch).leaf()
     guard purpose == .training else {
@@ -260,12 +266,12 @@ final class TrainingRound {
         hiddenTD: head.norm(leafTD), headVD: head.projection.value,
         product: head.projection.product, quantizedVD: head.projection.quantized,
         targets: targets)
-      check?.look([loss], block: blocks.count - 1)
+      check?.look([loss], block: groups.count - 1)
       readings.add(loss, to: \.loss)
       return
     }
-    try waitForReduction(blocks[blocks.count - 1])
-    if head.weight == nil { try waitForReduction(blocks[0]) }
+    try waitForReduction(groups[groups.count - 1])
+    if head.weight == nil { try waitForReduction(groups[0]) }
     let normalizedTD = withGradientRecording(true) { head.norm(leafTD) }
     let result = engine.crossEntropy.lossAndGradient(
       hiddenTD: normalizedTD.detached(), headVD: head.projection.value,
@@ -310,16 +316,18 @@ final class TrainingRound {
       try engine.instruments.wait(for: .reduce, "rows of experts") { try work.wait() }
       readings.add(expertCounts: table)
     }
-    let layers = model.layers.indices.filter { model.layers[$0].expertCount != nil }
+    let layers = model.blocks.enumerated().compactMap { index, block in
+      block.routedExperts.map { (index: index, experts: $0) }
+    }
     let weights = engine.options.routerLoss
     let zFactor = RouterLoss.zFactor(weight: weights.z, stepTokenCount: stepTokenCount)
     for (place, layer) in layers.enumerated() {
       let factorsE = RouterLoss.balanceFactors(
         countsE: table.selected(dim: 0, index: place),
-        expertsPerToken: model.layers[layer].expertsPerToken ?? 1, weight: weights.balance,
+        expertsPerToken: layer.experts.perToken, weight: weights.balance,
         tokenCount: tokenCount, stepTokenCount: stepTokenCount)
-      for layers in executions {
-        guard let execution = layers[layer] else { continue }
+      for blocks in executions {
+        guard let execution = blocks[layer.index] else { continue }
         if weights.balance > 0, let sumsE = try execution.sum(.scoreSums) {
           readings.add((sumsE * factorsE).sum(), to: \.balanceLoss)
           execution.seeds[.scoreSums] = factorsE

@@ -1,4 +1,5 @@
 public import XTunerModels
+import XTunerNN
 public import XTunerParallel
 
 extension RunConfiguration {
@@ -15,15 +16,16 @@ extension RunConfiguration {
     let layout = ParallelLayout(
       worldSize: worldSize, replicate: parallel.replicate, expert: parallel.expert,
       expertTensor: parallel.expertTensor, sequence: parallel.sequence)
+    let facts = model.facts
     var found: [ParallelLayout.Problem] = []
-    for problem in model.problems(of: layout) where !found.contains(problem) {
+    for problem in facts.problems(of: layout) where !found.contains(problem) {
       found.append(problem)
     }
     guard !found.isEmpty else {
       try checkMicroBatches(layout)
       return layout
     }
-    let nearest = ParallelLayout.nearest(to: layout) { model.problems(of: $0).isEmpty }
+    let nearest = ParallelLayout.nearest(to: layout) { facts.problems(of: $0).isEmpty }
     let hint = """
       nearest layouts for \(worldSize) process\(worldSize == 1 ? "" : "es"): \
       \(nearest.map(\.settings).joined(separator: " or "))
@@ -50,41 +52,26 @@ extension RunConfiguration {
   }
 }
 
-extension ModelConfiguration {
-  /// The sizes of a layer that ranks divide.
+extension ModelFacts {
+  /// The sizes of a block that ranks divide.
   private struct DividedSizes: Hashable {
-    var expertCount: Int?
-    var expertSize: Int?
-    var headCount: Int
-    var keyValueHeadCount: Int
+    var experts: RoutedExperts?
+    var heads: HeadCounts
   }
 
-  /// The problems that a layout has with any layer.
+  /// The problems that a layout has with any block.
   func problems(of layout: ParallelLayout) -> [ParallelLayout.Problem] {
     // Dense layers between mixtures have no experts to divide; a model without any mixture does
     // refuse expert degrees.
-    let anyMixture = layers.lazy.compactMap(\.feedForward.mixture).first
+    let anyExperts = blocks.lazy.compactMap(\.experts).first
     var seen: Set<DividedSizes> = []
-    return layers.flatMap { layer -> [ParallelLayout.Problem] in
-      let mixture = layer.feedForward.mixture ?? anyMixture
-      let sizes = DividedSizes(
-        expertCount: mixture?.expertCount, expertSize: mixture?.expertSize,
-        headCount: layer.attention.headCount,
-        keyValueHeadCount: layer.attention.keyValueHeadCount)
+    return blocks.flatMap { block -> [ParallelLayout.Problem] in
+      guard let heads = block.heads else { return [] }
+      let sizes = DividedSizes(experts: block.experts ?? anyExperts, heads: heads)
       guard seen.insert(sizes).inserted else { return [] }
       return layout.problems(
-        expertCount: sizes.expertCount, expertSize: sizes.expertSize, headCount: sizes.headCount,
-        keyValueHeadCount: sizes.keyValueHeadCount)
-    }
-  }
-}
-
-extension AttentionConfiguration {
-  /// Key and value heads that the attention works on; latent attention expands one for each query.
-  fileprivate var keyValueHeadCount: Int {
-    switch self {
-    case .groupedQuery(let attention): attention.keyValueHeadCount
-    case .latent(let attention): attention.headCount
+        expertCount: sizes.experts?.count, expertSize: sizes.experts?.size,
+        headCount: heads.query, keyValueHeadCount: heads.keyValue)
     }
   }
 }

@@ -41,7 +41,7 @@ public struct ConfigurationCheck {
     guard let model = attempt("model.\(key)", { try configuration.modelConfiguration() }) else {
       return nil
     }
-    var text = "\(NumberFormat.si(Double(model.parameterCount))) parameters"
+    var text = "\(NumberFormat.si(Double(model.facts.parameterCount))) parameters"
     if options.weights == .load, let path = options.path {
       attempt("model.path") {
         let folder = try HFCheckpointFolder(path: path)

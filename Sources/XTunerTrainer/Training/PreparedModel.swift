@@ -7,7 +7,7 @@ public import XTunerParallel
 /// A model with memory and weights.
 public struct PreparedModel {
   /// The model.
-  public let model: CausalLanguageModel
+  public let model: LanguageModel
   /// Its memory.
   public let units: ModelUnits
 
@@ -23,7 +23,7 @@ public struct PreparedModel {
     mesh: ProcessMesh = ProcessMesh(),
     decays: (Parameter) -> Bool = { $0.kind == .matrix || $0.kind == .embedding }
   ) {
-    self.model = CausalLanguageModel(configuration)
+    self.model = configuration.makeModel()
     model.useFloat8(in: modules, products: float8Products)
     self.units = ModelUnits(
       model, computeDType: computeDType,

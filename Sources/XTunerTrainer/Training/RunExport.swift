@@ -54,7 +54,7 @@ public struct RunExport {
   public var step: Int { checkpoint.step }
 
   /// Weights of the model.
-  public var parameterCount: Int { prepared.model.configuration.parameterCount }
+  public var parameterCount: Int { prepared.model.facts.parameterCount }
 
   /// Writes the folder: safetensors, `config.json` and what the run had beside them.
   public func write(to path: String, dtype: DType, overwrites: Bool) throws {

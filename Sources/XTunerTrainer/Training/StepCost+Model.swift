@@ -1,5 +1,6 @@
 public import XTunerData
 public import XTunerModels
+import XTunerNN
 
 extension StepCost {
   /// The work of training `model`, as its shapes say: 6 operations a parameter and token, and 6 times
@@ -8,37 +9,23 @@ extension StepCost {
   /// The first `recomputedLayerCount` layers run forward twice, which is a third more. The head only
   /// runs over tokens with a loss.
   public init(_ model: ModelConfiguration, recomputedLayerCount: Int = 0) {
-    let headSize = model.vocabularySize * model.hiddenSize
-    var recomputed = model
-    recomputed.layers = Array(model.layers.prefix(recomputedLayerCount))
-    // Both counts have one head and one last norm, which are in no layer.
-    let headAndNormSize = headSize + model.hiddenSize
-    let bodySize = model.computedParameterCount - headSize
-    let recomputedSize = recomputed.computedParameterCount - headAndNormSize
+    let facts = model.facts
+    let headSize = facts.headParameterCount
+    let bodySize = facts.computedParameterCount - headSize
+    let recomputedSize = facts.blocks.prefix(recomputedLayerCount)
+      .reduce(0) { $0 + $1.activeParameterCount }
 
     var perPair: [Int?: Double] = [:]
-    for (index, layer) in model.layers.enumerated() {
+    for (index, block) in facts.blocks.enumerated() {
+      guard let work = block.attention else { continue }
       let passes: Double = index < recomputedLayerCount ? 4 : 3
-      perPair[layer.attention.slidingWindow, default: 0] +=
-        passes * layer.attention.operationsPerPair
+      // Two operations a multiply-add, once for the score and once for the value.
+      perPair[work.window, default: 0] += passes * 2 * Double(work.size)
     }
     let windows = perPair.keys.sorted { $0 ?? .max < $1 ?? .max }
     self.init(
       linearPerToken: 6 * Double(bodySize) + 2 * Double(recomputedSize),
       headPerToken: 6 * Double(headSize),
       attention: windows.map { AttentionCost(perPair: perPair[$0] ?? 0, window: $0) })
-  }
-}
-
-extension AttentionConfiguration {
-  /// Operations of the forward pass for a query and a token that it sees, over all heads: two a
-  /// multiply-add, once for the score and once for the value.
-  fileprivate var operationsPerPair: Double {
-    switch self {
-    case .groupedQuery(let attention):
-      2 * Double(attention.headCount * 2 * attention.headSize)
-    case .latent(let attention):
-      2 * Double(attention.headCount * (attention.queryHeadSize + attention.valueHeadSize))
-    }
   }
 }

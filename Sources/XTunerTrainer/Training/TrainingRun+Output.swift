@@ -28,7 +28,7 @@ extension TrainingRun {
     let tokens = Double(measured.tokenCount)
     let operations =
       tokens
-      * prepared.model.configuration.trainingOperationsPerToken(
+      * prepared.model.facts.trainingOperationsPerToken(
         effectiveLength: measured.squaredLengthSum / max(tokens, 1))
     let hasExperts = !measured.expertCounts.isEmpty
     // With the seconds of rank 0, so that all ranks measure again or none does.

@@ -112,12 +112,12 @@ extension TrainingRun {
   }
 
   func noteStart(_ checkpoint: RunCheckpoint?, _ notes: [String]) throws {
-    let parameters = prepared.model.configuration
+    let facts = prepared.model.facts
     let origin = checkpoint.map { "resumed from \($0.path)" } ?? RunLog.newRun
     progress.note(
       """
-      \(configuration.run.name): \(NumberFormat.si(Double(parameters.parameterCount))) parameters, \
-      \(NumberFormat.si(Double(parameters.activeParameterCount))) active; \(stepCount) steps of \
+      \(configuration.run.name): \(NumberFormat.si(Double(facts.parameterCount))) parameters, \
+      \(NumberFormat.si(Double(facts.activeParameterCount))) active; \(stepCount) steps of \
       \(configuration.training.packsPerStep) packs of \(configuration.data.sequenceLength) tokens; \
       \(ranks.description)\(deviceDescription), \
       \(configuration.model.dtype.rawValue)\(configuration.float8Description); \(origin)
@@ -256,7 +256,7 @@ extension TrainingEngine.Options {
     case .full: recomputedLayerCount = layerCount
     case .selective:
       recomputedLayerCount = layerCount
-      keptStages = Set(configuration.training.keptStages.map(\.rawValue))
+      keptStages = Set(configuration.training.keptStages.map { StageName($0.rawValue) })
     case .ratio(let share): recomputedLayerCount = Int((share * Double(layerCount)).rounded(.up))
     }
     swapsActivations = configuration.training.swapsActivations

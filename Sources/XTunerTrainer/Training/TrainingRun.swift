@@ -175,7 +175,7 @@ public final class TrainingRun {
     memory.add("buffers of gathered units and gradients") { buffers.byteCount }
     engine = TrainingEngine(
       model: prepared.model, units: prepared.units,
-      options: TrainingEngine.Options(configuration, layerCount: prepared.model.layers.count))
+      options: TrainingEngine.Options(configuration, layerCount: prepared.model.blocks.count))
     for counter in [engine.swap.hostCounter, optimizerSwap?.hostCounter].compactMap(\.self) {
       memory.add("host memory of swaps", onHost: true) { counter.byteCount }
     }

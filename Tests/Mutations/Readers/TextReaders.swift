@@ -17,10 +17,10 @@ struct ModelConfigReader: MutatedReader {
   func runCase(_ random: inout Random) throws {
     let text = random.mutated(random.pick(texts)).text()
     let configuration = try ModelConfiguration(parsing: Array(text.utf8), file: "config.json")
-    _ = configuration.parameterCount
+    _ = configuration.facts.parameterCount
     let written = try configuration.configurationText()
     let again = try ModelConfiguration(parsing: Array(written.utf8), file: "config.json")
-    guard again.parameterCount == configuration.parameterCount else {
+    guard again.facts.parameterCount == configuration.facts.parameterCount else {
       throw MutationFailure("reads \(again) of what it wrote")
     }
   }

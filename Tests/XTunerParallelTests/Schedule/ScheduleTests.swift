@@ -1,19 +1,30 @@
 import Testing
+import XTunerMoE
+import XTunerNN
 
 @testable import XTunerParallel
 
-private let dense = LayerPlan(stages: ["project", "attend", "feedForward"])
+private let dense = LayerPlan(name: "", stages: [.project, .attend, .feedForward])
 
 private func mixture(travels: Bool, recorded: Set<Int>? = nil, swaps: Bool = false) -> LayerPlan {
   LayerPlan(
-    stages: ["project", "attend", "route", "dispatch", "experts", "combine"],
-    travelling: travels ? [3, 4] : [], recorded: recorded, swapsInput: swaps)
+    name: "", stages: [.project, .attend, .route, .dispatch, .experts, .combine],
+    routesTokens: true, travelling: travels ? [3, 4] : [], recorded: recorded, swapsInput: swaps)
+}
+
+/// The plans under the names of a model's layers.
+private func numbered(_ plans: [LayerPlan]) -> [LayerPlan] {
+  plans.enumerated().map { index, plan in
+    var plan = plan
+    plan.name = "layers.\(index)"
+    return plan
+  }
 }
 
 /// The printed schedules are those of docs/schedule.md.
 @Suite struct ScheduleTests {
   @Test func denseLayersOnOneRankRunWholeBlockByBlock() {
-    let schedule = Schedule(layers: [dense, dense], options: .init())
+    let schedule = Schedule(layers: numbered([dense, dense]), options: .init())
     #expect(
       schedule.description == """
         embed #0
@@ -29,7 +40,7 @@ private func mixture(travels: Bool, recorded: Set<Int>? = nil, swaps: Bool = fal
   @Test func shardedBlocksAreGatheredAheadAndReducedAfterBackward() {
     var options = Schedule.Options()
     (options.isSharded, options.isReduced) = (true, true)
-    let schedule = Schedule(layers: [dense, dense], options: options)
+    let schedule = Schedule(layers: numbered([dense, dense]), options: options)
     #expect(
       schedule.description == """
         gather embedding
@@ -60,7 +71,7 @@ private func mixture(travels: Bool, recorded: Set<Int>? = nil, swaps: Bool = fal
     var options = Schedule.Options()
     options.microBatchCount = 2
     let schedule = Schedule(
-      layers: [mixture(travels: true), mixture(travels: true)], options: options)
+      layers: numbered([mixture(travels: true), mixture(travels: true)]), options: options)
     #expect(
       schedule.description == """
         embed #0
@@ -101,7 +112,7 @@ private func mixture(travels: Bool, recorded: Set<Int>? = nil, swaps: Bool = fal
     var options = Schedule.Options()
     options.swapAhead = 1
     let layer = mixture(travels: false, recorded: [], swaps: true)
-    let lines = Schedule(layers: [layer, layer], options: options).description
+    let lines = Schedule(layers: numbered([layer, layer]), options: options).description
       .split(separator: "\n").map(String.init)
     let stages = "[project attend route dispatch experts combine]"
     #expect(
@@ -118,9 +129,9 @@ private func mixture(travels: Bool, recorded: Set<Int>? = nil, swaps: Bool = fal
     var options = Schedule.Options()
     (options.isSharded, options.isReduced, options.reshard) = (true, true, .never)
     options.isLastRound = false
-    let first = Schedule(layers: [dense, dense], options: options).actions
+    let first = Schedule(layers: numbered([dense, dense]), options: options).actions
     (options.isFirstRound, options.isLastRound) = (false, true)
-    let last = Schedule(layers: [dense, dense], options: options).actions
+    let last = Schedule(layers: numbered([dense, dense]), options: options).actions
     func count(_ actions: [ScheduleAction], _ isCounted: (ScheduleAction) -> Bool) -> Int {
       actions.count(where: isCounted)
     }
@@ -141,7 +152,7 @@ private func mixture(travels: Bool, recorded: Set<Int>? = nil, swaps: Bool = fal
     (options.microBatchCount, options.reshard) = (2, .never)
     let layer = mixture(travels: true, recorded: [], swaps: true)
     #expect(
-      Schedule.counting(layers: [dense, layer], options: options).description == """
+      Schedule.counting(layers: numbered([dense, layer]), options: options).description == """
         gather embedding
         gather layers.0
         embed #0
@@ -174,9 +185,9 @@ private func mixture(travels: Bool, recorded: Set<Int>? = nil, swaps: Bool = fal
           dense, mixture(travels: true, recorded: [1]), mixture(travels: false), dense,
         ]
         let schedules = [
-          Schedule(layers: layers, options: options),
-          .evaluation(layers: layers, options: options),
-          .counting(layers: layers, options: options),
+          Schedule(layers: numbered(layers), options: options),
+          .evaluation(layers: numbered(layers), options: options),
+          .counting(layers: numbered(layers), options: options),
         ]
         for schedule in schedules {
           #expect(

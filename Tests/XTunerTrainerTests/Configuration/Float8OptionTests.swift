@@ -124,7 +124,7 @@ import XTunerNN
   }
 
   @Test func exactlyTheNamedModulesAreQuantized() throws {
-    let model = CausalLanguageModel(try load("").modelConfiguration())
+    let model = try load("").modelConfiguration().makeModel()
     func quantized(_ modules: Set<Float8Module>) -> Set<String> {
       model.useFloat8(in: modules)
       return Set(model.parameters.filter { $0.product == .float8(.emulated) }.map(\.name))

@@ -1,5 +1,6 @@
 import Foundation
 import Testing
+import XTunerMoE
 import XTunerModels
 
 @testable import XTunerTrainer
@@ -44,7 +45,7 @@ import XTunerModels
         "run.yaml:4: model.overrides.num_experts: has no meaning for model_type qwen3;"))
     let mixture = try load("preset: qwen3-30b-a3b\n  overrides: {num_experts: 64}")
     #expect(
-      try mixture.modelConfiguration().layers[0].feedForward.mixture?.expertCount == 64)
+      try mixture.modelConfiguration().layers[0].feedForward.mixture?.router.expertCount == 64)
   }
 
   @Test func lossesOfRoutersAreRefusedOnADenseModel() throws {
@@ -70,7 +71,7 @@ import XTunerModels
           rope_parameters: {rope_type: linear, factor: 2.0, rope_theta: 5003}
       """
     ).modelConfiguration()
-    #expect(model.layers[0].feedForward.mixture?.expertCount == 64)
+    #expect(model.layers[0].feedForward.mixture?.router.expertCount == 64)
     #expect(model.weightType == "float32")
     #expect(model.rotary.base == 5003 && model.rotary.scaling == .linear(factor: 2))
   }

@@ -118,9 +118,9 @@ import XTunerParallel
         (0..<4).map { pass in
           let samples = cache.pass == .prefill ? cache.lengths : cache.lengths.map { _ in 1 }
           let bounds = samples.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1) }
-          let context = model.makeContext(
-            bounds: bounds, positions: cache.positionsT, cache: cache)
-          let hidden = model.hiddenStates(Tensor(tokens, device: device).to(.int64), context)
+          let contexts = model.makeContexts(
+            ModelInput(bounds: bounds, positions: cache.positionsT, cache: cache))
+          let hidden = model.hiddenStates(Tensor(tokens, device: device).to(.int64), contexts)
           if pass == 2 { cache.keepSequences([1]) }
           cache.advance()
           tokens = cache.lengths.map { Int32(30 + $0) }

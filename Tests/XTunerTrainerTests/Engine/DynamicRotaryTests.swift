@@ -25,7 +25,8 @@ import XTunerParallel
     let tokens = (0..<36).map { Int64(($0 * 37 + 11) % 160) }
     func hidden(_ range: Range<Int>, bounds: [Int]) -> Tensor {
       withoutGradients {
-        model.hiddenStates(Tensor(Array(tokens[range])), model.makeContext(bounds: bounds))
+        model.hiddenStates(
+          Tensor(Array(tokens[range])), model.makeContexts(ModelInput(bounds: bounds)))
       }
     }
     let packed = hidden(0..<36, bounds: bounds)
@@ -39,7 +40,7 @@ import XTunerParallel
   @Test func longSamplesHaveTheBaseOfTheirLength() throws {
     let model = try Self.model().model
     let rotary = model.configuration.rotary
-    let table = model.makeContext(bounds: bounds).rotary
+    let table = model.makeContexts(ModelInput(bounds: bounds))[0].rotary
     for (start, length) in zip(bounds, lengths) {
       let expected = RotaryTable(
         positions: Tensor((0..<length).map { Int64($0) }),
@@ -54,8 +55,8 @@ import XTunerParallel
   /// A rank that has some of a pack's tokens has their rows.
   @Test func aPartOfThePackHasItsRowsOfTheTable() throws {
     let model = try Self.model().model
-    let whole = model.makeContext(bounds: bounds).rotary
-    let part = model.makeContext(bounds: bounds, tokens: 3..<31).rotary
+    let whole = model.makeContexts(ModelInput(bounds: bounds))[0].rotary
+    let part = model.makeContexts(ModelInput(bounds: bounds, tokens: 3..<31))[0].rotary
     #expect(part.sine.shape == [28, 16])
     #expect(
       largestDifference(part.sine, whole.sine.narrowed(dim: 0, start: 3, length: 28)) == 0)

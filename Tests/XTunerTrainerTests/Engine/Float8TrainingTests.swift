@@ -1,6 +1,7 @@
 import Testing
 import Torch
 import XTunerModels
+import XTunerNN
 import XTunerParallel
 
 @testable import XTunerTrainer

@@ -69,7 +69,7 @@ struct MuonModel {
   }
 
   func step(_ step: Int) throws {
-    for block in units.blocks {
+    for block in units.groups {
       for unit in block.units { addGradients(unit, step: step) }
       try block.reduce(wire: .float32, isLast: true)
       try block.finishReduction()

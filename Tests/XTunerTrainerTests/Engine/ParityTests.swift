@@ -19,8 +19,9 @@ import XTunerParallel
     let ids = try expected.tensor("input_ids")
     let (rows, length) = (ids.size(0), ids.size(1))
     withoutGradients {
-      let context = prepared.model.makeContext(bounds: (0...rows).map { $0 * length })
-      let hidden = prepared.model.hiddenStates(ids.reshaped([-1]), context)
+      let contexts = prepared.model.makeContexts(
+        ModelInput(bounds: (0...rows).map { $0 * length }))
+      let hidden = prepared.model.hiddenStates(ids.reshaped([-1]), contexts)
       let logits = prepared.model.head(hidden)
       let difference = largestDifference(
         logits.view([rows, length, -1]), try! expected.tensor("logits"))

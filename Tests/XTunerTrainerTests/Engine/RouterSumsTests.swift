@@ -15,10 +15,10 @@ import XTunerNN
         layerCount: 1, headCount: 2, keyValueHeadCount: 1, headSize: 8, ropeBase: 10_000),
       computeDType: .float32, isTrained: false)
     prepared.initialize(seed: 1)
-    let context = prepared.model.makeContext(bounds: [0, 7])
+    let context = prepared.model.makeContexts(ModelInput(bounds: [0, 7]))[0]
     #expect(context.wantedSums.isEmpty)
     context.wantedSums = RouterLossWeights(balance: balance, z: z).sums
-    let route = try #require(prepared.model.layers[0].stages.first { $0.name == "route" })
+    let route = try #require(prepared.model.blocks[0].stages.first { $0.name == .route })
     let generator = Generator(seed: 2)
     let outputs = route.run(
       [

@@ -1,5 +1,6 @@
 import Testing
 import Torch
+import XTunerMoE
 import XTunerModels
 import XTunerNN
 import XTunerParallel

@@ -67,7 +67,7 @@ struct LayoutCase: Sendable, Hashable, CustomTestStringConvertible {
     case .none: break
     case .selective:
       options.recomputedLayerCount = layerCount
-      options.keptStages = ["attend", "dispatch"]
+      options.keptStages = [.attend, .dispatch]
     case .half: options.recomputedLayerCount = (layerCount + 1) / 2
     case .full: options.recomputedLayerCount = layerCount
     }
@@ -98,7 +98,7 @@ enum InvarianceRun {
     let reference = ReferenceModel(name: testCase.model)
     let prepared = try PreparedModel(
       path: reference.folder, computeDType: dtype, isTrained: true, mesh: mesh)
-    var options = testCase.options(layerCount: prepared.model.layers.count)
+    var options = testCase.options(layerCount: prepared.model.blocks.count)
     options.gradientWire = wire
     options.forbidsWaits = forbidsWaits
     let engine = TrainingEngine(

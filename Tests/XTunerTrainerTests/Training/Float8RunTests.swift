@@ -3,6 +3,7 @@ import Testing
 import Torch
 import XTunerCheckpoint
 import XTunerModels
+import XTunerNN
 
 @testable import XTunerTrainer
 

@@ -1,6 +1,7 @@
 import Testing
 import XTunerData
 import XTunerModels
+import XTunerNN
 
 @testable import XTunerTrainer
 
@@ -15,7 +16,7 @@ import XTunerModels
     let length = 4096
     let cost = StepCost(model).cost(sequenceLengths: [length], lossTokens: length)
     let formula =
-      Double(length) * model.trainingOperationsPerToken(effectiveLength: Double(length))
+      Double(length) * model.facts.trainingOperationsPerToken(effectiveLength: Double(length))
     // The formula leaves out the diagonal: one pair of L/2 a token.
     #expect(abs(cost / formula - 1) < 1 / Double(length), "\(cost) against \(formula)")
   }
@@ -43,7 +44,7 @@ import XTunerModels
     var model = try model("Qwen3-0.6B")
     for index in model.layers.indices where index % 4 != 3 {
       guard case .groupedQuery(var attention) = model.layers[index].attention else { continue }
-      attention.slidingWindow = 128
+      attention.window = 128
       model.layers[index].attention = .groupedQuery(attention)
     }
     let cost = StepCost(model)
