@@ -1,4 +1,4 @@
-public import Torch
+import Torch
 public import XTunerNN
 
 /// A dropless mixture-of-experts layer, as the stages of a block: route, dispatch, experts, (shared,)

@@ -64,7 +64,7 @@ extension Random {
     case 1: .bool(happens(oneIn: 2))
     case 2, 3, 4: .integer(pick(Self.tellingNumbers))
     case 5: .bigInteger("1\(String(repeating: "0", count: index(in: 19...400)))")
-    case 6: .double(pick([0.5, -0.0, 1e308, 5e-324, -1.5, 1e-7, 3.0]))
+    case 6: .double(pick([0.5, -0.0, 1e308, .leastNonzeroMagnitude, -1.5, 1e-7, 3.0]))
     case 7:
       .string(
         pick(["", "\u{0}", "a\u{1B}[2J", "\u{FEFF}", "..", "/", "e\u{301}", "(((((", "<|x|>"]))
