@@ -155,7 +155,7 @@ extension ModelConfiguration {
       let wrong = ids.first { !range.contains($0) }
       checks.expect(
         wrong == nil, [key, "vocab_size"],
-        "must be between 0 and vocab_size - 1 (\(vocabularySize - 1)), is \(wrong ?? 0)")
+        "must be between 0 and vocab_size - 1 (\(range.upperBound - 1)), is \(wrong ?? 0)")
     }
   }
 }

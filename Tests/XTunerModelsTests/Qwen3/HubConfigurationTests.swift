@@ -275,6 +275,10 @@ enum ConfigurationText {
     ["num_hidden_layers": "9223372036854775807"], ["num_hidden_layers": "-1"],
     ["hidden_size": "9223372036854775807"], ["num_attention_heads": "0"],
     ["num_key_value_heads": "0"], ["head_dim": "0"], ["vocab_size": "-5"],
+    // Nothing that is computed for a message may pass 64 bits.
+    ["vocab_size": "-9223372036854775808"], ["hidden_size": "-9223372036854775808"],
+    ["num_attention_heads": "-9223372036854775808"], ["head_dim": "-9223372036854775808"],
+    ["num_experts_per_tok": "-9223372036854775808"], ["eos_token_id": "-9223372036854775808"],
     ["mlp_only_layers": "[3]"], ["mlp_only_layers": "[-1]"], ["decoder_sparse_step": "0"],
     ["decoder_sparse_step": "4"], ["num_local_experts": "0"], ["rms_norm_eps": "0"],
     ["eos_token_id": "157"], ["eos_token_id": "[1, \"2\"]"], ["dtype": "\"int8\""],
