@@ -5,6 +5,7 @@
 #include <ATen/ATen.h>
 #include <ATen/OpMathType.h>
 #include <ATen/Parallel.h>
+#include <ATen/native/CPUBlas.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
 #include <torch/library.h>
@@ -33,6 +34,14 @@ using at::Tensor;
 
 /// From this many tokens on libtorch's kernel is as fast on one thread, and uses more threads.
 constexpr int64_t kLong = 1024;
+
+/// Whether libtorch's kernel runs with elements of `type`.
+///
+/// It packs 16-bit operands wherever the processor could multiply them packed, be the kernels that
+/// ATEN_CPU_CAPABILITY has chosen without those instructions: then it stops in `pack_vnni2`.
+bool flash_runs(at::ScalarType type) {
+  return instruction_set() == InstructionSet::avx512 || !at::native::cpublas::could_pack(type);
+}
 
 #define XTUNER_DISPATCH(tensor, name, ...) \
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, (tensor).scalar_type(), name, __VA_ARGS__)
@@ -69,7 +78,7 @@ std::tuple<Tensor, Tensor> varlen_attention(const Tensor &query, const Tensor &k
   int64_t tokens = query.size(0), heads = query.size(1), groups = key.size(1), repeat = heads / groups;
   auto samples = checked_samples(bounds, tokens);
   if (bf16_attention_fits(query, scale)) return bf16_attention(query, key, value, samples, scale, window, sinks);
-  bool takes_flash = flash_fits(query, value, window, sinks);
+  bool takes_flash = flash_fits(query, value, window, sinks) && flash_runs(query.scalar_type());
   auto out = at::empty({tokens, heads, value.size(2)}, query.options());
   auto wide = query.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   auto logsumexp = at::empty({tokens, heads}, query.options().dtype(wide));
@@ -117,7 +126,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> varlen_attention_backward(const Tenso
   auto samples = checked_samples(bounds, query.size(0));
   if (bf16_attention_fits(query, scale))
     return bf16_attention_backward(grad, query, key, value, out, logsumexp, samples, scale, window, sinks);
-  bool takes_flash = flash_fits(query, value, window, sinks);
+  bool takes_flash = flash_fits(query, value, window, sinks) && flash_runs(query.scalar_type());
   auto dq = at::empty(query.sizes(), query.options()), dk = at::empty(key.sizes(), key.options()),
        dv = at::empty(value.sizes(), value.options());
   for (int64_t i = 0; i < samples.count; ++i) {
