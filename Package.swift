@@ -73,8 +73,12 @@ let package = Package(
     // Ranks that are threads of one process, for tests and tables.
     .target(
       name: "RankThreads",
-      dependencies: ["Torch", "XTunerModels", "XTunerParallel", "XTunerTrainer"],
+      dependencies: ["Torch", "XTunerModels", "XTunerParallel", "XTunerEngine"],
       path: "Tests/RankThreads", swiftSettings: swiftSettings),
+    // Configurations as texts, for tests.
+    .target(
+      name: "ConfigurationSupport", dependencies: ["XTunerConfiguration"],
+      path: "Tests/ConfigurationSupport", swiftSettings: swiftSettings),
     // What docs/balance.md compares, on a small scale in tests.
     .target(
       name: "BalanceTrials", dependencies: ["XTunerData"], path: "benchmarks/balance",
@@ -83,7 +87,7 @@ let package = Package(
     .executableTarget(
       name: "xtuner-tables",
       dependencies: [
-        "BalanceTrials", "RankThreads", "XTunerData", "XTunerParallel", "XTunerTrainer",
+        "BalanceTrials", "RankThreads", "XTunerData", "XTunerParallel", "XTunerEngine",
       ],
       path: "benchmarks/tables", swiftSettings: swiftSettings),
     // Feeds mutated files to the readers, see scripts/mutations.sh.
@@ -108,6 +112,11 @@ let package = Package(
     + module("XTunerSystem", [])
     + module("XTunerText", [])
     + module("XTunerInput", [])
+    + module(
+      "XTunerConfiguration", ["XTunerText", "XTunerInput", crypto, yams],
+      tests: ["ConfigurationSupport", "XTunerRun"])
+    + module(
+      "XTunerRun", ["XTunerConfiguration", "XTunerSystem"], tests: ["ConfigurationSupport"])
     + module("Torch", ["CTorch", "XTunerSystem"], tests: ["CTorch", "TestDevice"])
     + module(
       "XTunerTokenizers", ["XTunerText", "XTunerSystem", "CPCRE2", crypto], fixtures: true)
@@ -126,11 +135,24 @@ let package = Package(
         "XTunerText", "XTunerSystem", "Torch", "XTunerNN", "XTunerParallel", "XTunerModels", crypto,
       ])
     + module(
+      "XTunerLaunch",
+      [
+        "XTunerConfiguration", "XTunerRun", "XTunerText", "XTunerSystem", "Torch",
+        "XTunerParallel", "XTunerModels",
+      ], tests: ["RankThreads"])
+    + module(
+      "XTunerEngine",
+      [
+        "XTunerConfiguration", "XTunerRun", "Torch", "XTunerNN", "XTunerParallel", "XTunerMoE",
+        "XTunerModels", "XTunerCheckpoint",
+      ], tests: ["RankThreads", "TestDevice"])
+    + module(
       "XTunerTrainer",
       [
-        "XTunerText", "XTunerSystem", "XTunerInput", "Torch", "XTunerTokenizers", "XTunerData",
-        "XTunerNN", "XTunerParallel", "XTunerMoE", "XTunerModels", "XTunerCheckpoint", crypto, yams,
-      ], tests: ["RankThreads", "TestDevice", "XTunerInput"])
+        "XTunerConfiguration", "XTunerRun", "XTunerLaunch", "XTunerEngine", "XTunerText",
+        "XTunerSystem", "XTunerInput", "Torch", "XTunerTokenizers", "XTunerData", "XTunerNN",
+        "XTunerParallel", "XTunerModels", "XTunerCheckpoint",
+      ], tests: ["RankThreads", "TestDevice"])
     + module(
       "XTunerGeneration",
       [

@@ -1,7 +1,8 @@
 import Torch
 import XTunerCommands
+import XTunerRun
 import XTunerTokenizers
-import XTunerTrainer
+
 
 /// `xtuner bench gemm`: what the machine could do at best.
 enum BenchGemmHandler {

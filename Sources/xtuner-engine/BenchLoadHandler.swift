@@ -1,8 +1,10 @@
 import Torch
 import XTunerCheckpoint
 import XTunerCommands
+import XTunerRun
+import XTunerSystem
 import XTunerTokenizers
-import XTunerTrainer
+
 
 /// `xtuner bench load`.
 enum BenchLoadHandler {

@@ -1,8 +1,10 @@
 import Foundation
 import XTunerCommands
 import XTunerData
+import XTunerRun
+import XTunerSystem
 import XTunerTokenizers
-import XTunerTrainer
+
 
 /// `xtuner bench pack`.
 enum BenchPackHandler {

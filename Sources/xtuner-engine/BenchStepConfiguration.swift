@@ -1,11 +1,16 @@
 import Foundation
 import Torch
+import XTunerTrainer
 import XTunerCommands
+import XTunerConfiguration
+import XTunerEngine
+import XTunerLaunch
 import XTunerMoE
 import XTunerModels
 import XTunerNN
+import XTunerRun
 import XTunerTokenizers
-import XTunerTrainer
+
 
 extension BenchStepCommand {
   /// The model: sizes that were given, else the preset's, else those of the other engines' scripts.

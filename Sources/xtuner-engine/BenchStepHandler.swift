@@ -1,11 +1,15 @@
 import Foundation
 import Torch
 import XTunerCommands
+import XTunerConfiguration
+import XTunerEngine
 import XTunerModels
 import XTunerNN
 import XTunerParallel
+import XTunerRun
+import XTunerSystem
 import XTunerTokenizers
-import XTunerTrainer
+
 
 /// `xtuner bench step`: whole training steps of one model, measured as the benchmark scripts of
 /// other engines measure theirs.

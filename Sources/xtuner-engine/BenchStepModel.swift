@@ -1,8 +1,9 @@
 import Torch
+import XTunerEngine
 import XTunerModels
 import XTunerNN
 import XTunerParallel
-import XTunerTrainer
+
 
 /// The model, weights and tokens of `bench step`: those of the benchmark scripts of other engines,
 /// number for number, so that the loss of the first step is the same everywhere.

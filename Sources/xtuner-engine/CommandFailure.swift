@@ -2,13 +2,16 @@ import ArgumentParser
 import Foundation
 import Torch
 import XTunerCheckpoint
+import XTunerConfiguration
 import XTunerData
 import XTunerGeneration
 import XTunerInput
+import XTunerLaunch
 import XTunerModels
+import XTunerRun
 import XTunerSystem
 import XTunerTokenizers
-import XTunerTrainer
+
 
 /// How a command fails: the one place that gives every error its exit code.
 struct CommandFailure: Error, CustomStringConvertible {

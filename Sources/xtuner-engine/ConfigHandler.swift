@@ -1,4 +1,6 @@
 import XTunerCommands
+import XTunerConfiguration
+import XTunerRun
 import XTunerTokenizers
 import XTunerTrainer
 

@@ -1,6 +1,8 @@
 import Torch
 import XTunerCommands
+import XTunerConfiguration
 import XTunerData
+import XTunerRun
 import XTunerTokenizers
 import XTunerTrainer
 

@@ -1,6 +1,8 @@
 import Foundation
 import XTunerCommands
+import XTunerConfiguration
 import XTunerData
+import XTunerRun
 import XTunerTokenizers
 import XTunerTrainer
 import XTunerText

@@ -1,5 +1,6 @@
 import Foundation
 import XTunerCommands
+import XTunerConfiguration
 import XTunerData
 import XTunerTrainer
 

@@ -1,6 +1,7 @@
 import Foundation
 import Torch
 import XTunerCommands
+import XTunerRun
 import XTunerTokenizers
 import XTunerTrainer
 

@@ -1,8 +1,11 @@
 import Foundation
 import Torch
 import XTunerCommands
+import XTunerEngine
 import XTunerGeneration
 import XTunerModels
+import XTunerRun
+import XTunerSystem
 import XTunerTokenizers
 import XTunerTrainer
 

@@ -1,11 +1,13 @@
 import Foundation
 import Torch
 import XTunerCommands
+import XTunerConfiguration
 import XTunerData
 import XTunerModels
+import XTunerRun
 import XTunerSystem
 import XTunerTokenizers
-import XTunerTrainer
+
 
 /// `xtuner info`.
 enum InfoHandler {

@@ -1,7 +1,11 @@
 import Foundation
 import Torch
-import XTunerCommands
 import XTunerTrainer
+import XTunerCommands
+import XTunerConfiguration
+import XTunerLaunch
+import XTunerRun
+
 
 /// `xtuner train --nproc N`: the process that starts the ranks, and trains nothing itself.
 enum LaunchHandler {

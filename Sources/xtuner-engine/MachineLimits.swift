@@ -1,5 +1,7 @@
 import Torch
-import XTunerTrainer
+import XTunerEngine
+import XTunerSystem
+
 
 /// What this machine does at best, measured in this process.
 enum MachineLimits {

@@ -1,4 +1,5 @@
 import Torch
+import XTunerSystem
 import XTunerTrainer
 
 /// A matrix product `[m, k] x [k, n]`, of which a step computes several in a row.

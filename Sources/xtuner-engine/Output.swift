@@ -1,9 +1,10 @@
 import Foundation
 import Torch
 import XTunerCheckpoint
+import XTunerRun
 import XTunerSystem
 import XTunerTokenizers
-import XTunerTrainer
+
 
 /// What commands say: results on standard output, everything else on standard error.
 enum Output {

@@ -2,6 +2,7 @@ import Foundation
 import XTunerCheckpoint
 import XTunerData
 import XTunerInput
+import XTunerRun
 import XTunerSystem
 import XTunerTrainer
 

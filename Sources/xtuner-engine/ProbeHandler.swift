@@ -1,6 +1,7 @@
 import Torch
 import XTunerCheckpoint
 import XTunerCommands
+import XTunerEngine
 import XTunerModels
 import XTunerParallel
 import XTunerTokenizers

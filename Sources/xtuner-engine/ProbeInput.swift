@@ -1,6 +1,8 @@
 import Torch
 import XTunerCheckpoint
-import XTunerTrainer
+import XTunerEngine
+import XTunerRun
+
 
 /// The tokens that `xtuner probe` reads.
 struct ProbeInput {

@@ -1,7 +1,8 @@
 import Foundation
 import Torch
+import XTunerRun
 import XTunerTokenizers
-import XTunerTrainer
+
 
 /// The table of `bench step --profile`: where the time of a step goes, and against which limit.
 struct StepProfileReport {

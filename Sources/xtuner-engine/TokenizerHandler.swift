@@ -1,5 +1,6 @@
 import Foundation
 import XTunerCommands
+import XTunerRun
 import XTunerSystem
 import XTunerInput
 import XTunerTokenizers

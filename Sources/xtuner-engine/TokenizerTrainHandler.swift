@@ -1,6 +1,7 @@
 import Foundation
 import XTunerCommands
 import XTunerData
+import XTunerRun
 import XTunerTokenizers
 import XTunerTrainer
 

@@ -1,7 +1,10 @@
 import Foundation
 import Torch
 import XTunerCommands
+import XTunerConfiguration
+import XTunerLaunch
 import XTunerParallel
+import XTunerRun
 import XTunerTokenizers
 import XTunerTrainer
 

@@ -1,8 +1,10 @@
 import Foundation
 import Torch
 import XTunerCommands
+import XTunerConfiguration
+import XTunerRun
 import XTunerSystem
-import XTunerTrainer
+
 
 /// The program behind `xtuner`, with everything that needs libtorch.
 @main

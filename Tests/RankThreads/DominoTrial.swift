@@ -1,7 +1,7 @@
 import Torch
 import XTunerModels
 package import XTunerParallel
-package import XTunerTrainer
+package import XTunerEngine
 
 /// A step whose exchanges can run under the computation of another micro-batch: two micro-batches of 256
 /// tokens a rank through three layers with experts on two ranks.

@@ -6,7 +6,8 @@ import XTunerCheckpoint
 import XTunerCommands
 import XTunerData
 import XTunerTokenizers
-import XTunerTrainer
+import XTunerConfiguration
+import XTunerRun
 
 @testable import xtuner_engine
 

@@ -1,5 +1,6 @@
 import Foundation
 import Testing
+import XTunerRun
 import XTunerTrainer
 
 @testable import xtuner_engine

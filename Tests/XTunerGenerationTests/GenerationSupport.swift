@@ -4,7 +4,7 @@ import XTunerGeneration
 import XTunerModels
 import XTunerNN
 import XTunerTokenizers
-import XTunerTrainer
+import XTunerEngine
 
 /// A reference checkpoint of the repository, in float32.
 func referenceModel(_ name: String) throws -> LanguageModel {

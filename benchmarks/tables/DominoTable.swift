@@ -1,5 +1,6 @@
 import RankThreads
 import Torch
+import XTunerEngine
 import XTunerParallel
 import XTunerTrainer
 

@@ -1,3 +1,5 @@
+import Torch
+
 /// Bytes that can be written to a checkpoint, on another thread than the one that made them.
 ///
 /// A tensor copied to host memory is one; so is an array. The bytes must not change until the
@@ -31,5 +33,26 @@ public struct CheckpointTensor: Sendable {
   public init(entry: SafetensorsEntry, bytes: any TensorBytes) {
     self.entry = entry
     self.bytes = bytes
+  }
+}
+
+/// The bytes of a tensor, copied at once so that a background thread can write them.
+final class HostBytes: TensorBytes {
+  // The memory is written in the initialiser only, then read by one thread.
+  nonisolated(unsafe) private let memory: UnsafeMutableRawBufferPointer
+
+  init(_ tensor: Tensor) {
+    memory = .allocate(byteCount: tensor.byteCount, alignment: 64)
+    tensor.copyBytes(to: memory)
+  }
+
+  deinit {
+    memory.deallocate()
+  }
+
+  var byteCount: Int { memory.count }
+
+  func withBytes(_ body: (UnsafeRawBufferPointer) throws -> Void) throws {
+    try body(UnsafeRawBufferPointer(memory))
   }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import XTunerRun
 import XTunerSynthesis
 import XTunerTokenizers
 import XTunerTrainer

@@ -1,7 +1,10 @@
 import Foundation
 import Torch
 import XTunerCommands
+import XTunerConfiguration
+import XTunerEngine
 import XTunerGeneration
+import XTunerRun
 import XTunerSynthesis
 import XTunerSystem
 import XTunerTokenizers

@@ -1,3 +1,4 @@
+import XTunerRun
 import XTunerSynthesis
 import XTunerTokenizers
 import XTunerTrainer

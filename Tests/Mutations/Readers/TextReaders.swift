@@ -1,7 +1,7 @@
 import Foundation
 import XTunerModels
 import XTunerTokenizers
-import XTunerTrainer
+import XTunerConfiguration
 
 /// `config.json` with faults: what is taken can be written and read again.
 struct ModelConfigReader: MutatedReader {

@@ -1,6 +1,6 @@
 import Foundation
 import Testing
-import XTunerTrainer
+import XTunerRun
 
 /// Tests that start several processes; one after another, since each keeps the machine busy.
 @Suite(.serialized) enum DistributedProcessTests {}

@@ -1,5 +1,6 @@
 import Foundation
 import Testing
+import XTunerEngine
 import XTunerTrainer
 
 extension DistributedProcessTests {

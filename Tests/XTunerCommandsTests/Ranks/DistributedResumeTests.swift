@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 import XTunerCheckpoint
-import XTunerTrainer
+import XTunerRun
 
 extension DistributedProcessTests {
   /// Runs that are interrupted and go on with the same number of ranks: the same bits.

@@ -1,6 +1,6 @@
 import Foundation
 import Testing
-import XTunerTrainer
+import XTunerRun
 
 extension DistributedProcessTests {
   /// Ranks that cannot meet, or must not.

@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 import XTunerCheckpoint
-import XTunerTrainer
+import XTunerRun
 
 extension DistributedProcessTests {
   @Suite struct DistributedStorageTests {

@@ -1,6 +1,10 @@
 import Foundation
 import Testing
+import XTunerLaunch
 import XTunerParallel
+import XTunerConfiguration
+import XTunerRun
+import XTunerEngine
 import XTunerTrainer
 
 /// One cell of the memory table: policy, layout and dtype of a run.

@@ -3,6 +3,10 @@ import Torch
 import XTunerModels
 import XTunerNN
 
+@testable import XTunerEngine
+@testable import XTunerLaunch
+@testable import XTunerRun
+@testable import XTunerConfiguration
 @testable import XTunerTrainer
 
 @Suite struct Float8OptionTests {

@@ -3,6 +3,10 @@ import Testing
 import XTunerMoE
 import XTunerModels
 
+@testable import XTunerEngine
+@testable import XTunerLaunch
+@testable import XTunerRun
+@testable import XTunerConfiguration
 @testable import XTunerTrainer
 
 /// Keys of a model that a person writes: used, or refused where they stand.

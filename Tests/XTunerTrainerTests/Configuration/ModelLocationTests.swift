@@ -1,6 +1,11 @@
+import ConfigurationSupport
 import Foundation
 import Testing
 
+@testable import XTunerEngine
+@testable import XTunerLaunch
+@testable import XTunerConfiguration
+@testable import XTunerRun
 @testable import XTunerTrainer
 
 @Suite struct ModelLocationTests {

@@ -1,6 +1,11 @@
+import ConfigurationSupport
 import Testing
 import XTunerModels
 
+@testable import XTunerLaunch
+@testable import XTunerRun
+@testable import XTunerConfiguration
+@testable import XTunerEngine
 @testable import XTunerTrainer
 
 /// Every number of the option tables, found by their schemas.

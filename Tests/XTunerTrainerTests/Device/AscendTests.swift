@@ -3,6 +3,10 @@ import TestDevice
 import Testing
 import Torch
 
+@testable import XTunerEngine
+@testable import XTunerLaunch
+@testable import XTunerConfiguration
+@testable import XTunerRun
 @testable import XTunerTrainer
 
 // Shape legend for this file:

@@ -5,6 +5,10 @@ import Torch
 import XTunerModels
 import XTunerParallel
 
+@testable import XTunerLaunch
+@testable import XTunerConfiguration
+@testable import XTunerRun
+@testable import XTunerEngine
 @testable import XTunerTrainer
 
 extension DeviceTests {

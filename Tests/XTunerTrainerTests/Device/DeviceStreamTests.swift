@@ -3,6 +3,10 @@ import Testing
 import Torch
 import XTunerParallel
 
+@testable import XTunerEngine
+@testable import XTunerLaunch
+@testable import XTunerRun
+@testable import XTunerConfiguration
 @testable import XTunerTrainer
 
 extension DeviceTests {

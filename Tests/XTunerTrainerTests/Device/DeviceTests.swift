@@ -7,6 +7,10 @@ import XTunerModels
 import XTunerNN
 import XTunerParallel
 
+@testable import XTunerConfiguration
+@testable import XTunerRun
+@testable import XTunerLaunch
+@testable import XTunerEngine
 @testable import XTunerTrainer
 
 /// Training on a device whose memory the CPU cannot read: nothing in the engine assumes where tensors

@@ -4,6 +4,10 @@ import XTunerModels
 import XTunerNN
 import XTunerParallel
 
+@testable import XTunerLaunch
+@testable import XTunerRun
+@testable import XTunerConfiguration
+@testable import XTunerEngine
 @testable import XTunerTrainer
 
 /// Samples that are longer than the original context, each with frequencies of its own.

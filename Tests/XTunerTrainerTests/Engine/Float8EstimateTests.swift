@@ -3,6 +3,10 @@ import Torch
 import XTunerModels
 import XTunerNN
 
+@testable import XTunerLaunch
+@testable import XTunerRun
+@testable import XTunerConfiguration
+@testable import XTunerEngine
 @testable import XTunerTrainer
 
 /// What products of float8 take for a moment, in thought.

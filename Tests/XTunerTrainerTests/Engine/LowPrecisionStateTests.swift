@@ -4,7 +4,11 @@ import Torch
 import XTunerModels
 import XTunerNN
 
+@testable import XTunerLaunch
 @testable import XTunerParallel
+@testable import XTunerConfiguration
+@testable import XTunerRun
+@testable import XTunerEngine
 @testable import XTunerTrainer
 
 /// `optimizer.state: bf16`.

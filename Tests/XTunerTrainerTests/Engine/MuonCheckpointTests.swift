@@ -4,6 +4,10 @@ import Torch
 import XTunerCheckpoint
 import XTunerParallel
 
+@testable import XTunerLaunch
+@testable import XTunerRun
+@testable import XTunerConfiguration
+@testable import XTunerEngine
 @testable import XTunerTrainer
 
 /// Checkpoints of Muon, whose second moments are those of some parameters only.

@@ -2,6 +2,10 @@ import Testing
 import Torch
 
 @testable import XTunerTrainer
+@testable import XTunerLaunch
+@testable import XTunerRun
+@testable import XTunerConfiguration
+@testable import XTunerEngine
 
 @Suite struct MuonNewtonSchulzTests {
   /// The polynomial, five times: it maps 0.0015...1 to 0.68...1.2024.

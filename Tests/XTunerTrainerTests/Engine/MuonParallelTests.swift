@@ -4,6 +4,10 @@ import XTunerModels
 import XTunerNN
 import XTunerParallel
 
+@testable import XTunerLaunch
+@testable import XTunerRun
+@testable import XTunerConfiguration
+@testable import XTunerEngine
 @testable import XTunerTrainer
 
 /// The same gradients give the same weights on any number of ranks.

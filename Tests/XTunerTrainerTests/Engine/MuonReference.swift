@@ -3,6 +3,10 @@ import Torch
 import XTunerNN
 
 @testable import XTunerTrainer
+@testable import XTunerLaunch
+@testable import XTunerRun
+@testable import XTunerConfiguration
+@testable import XTunerEngine
 
 /// A matrix in float64, with products as plain loops.
 struct PlainMatrix {

@@ -3,6 +3,10 @@ import Testing
 import Torch
 import XTunerCheckpoint
 
+@testable import XTunerLaunch
+@testable import XTunerConfiguration
+@testable import XTunerRun
+@testable import XTunerEngine
 @testable import XTunerTrainer
 
 @Suite struct MuonRunTests {

@@ -4,8 +4,12 @@ import Torch
 import XTunerCheckpoint
 import XTunerNN
 
-@testable import XTunerParallel
 @testable import XTunerTrainer
+@testable import XTunerLaunch
+@testable import XTunerRun
+@testable import XTunerConfiguration
+@testable import XTunerParallel
+@testable import XTunerEngine
 
 /// A unit with all that Muon tells apart; sizes are distinct primes.
 private func makeParameters() -> [Parameter] {

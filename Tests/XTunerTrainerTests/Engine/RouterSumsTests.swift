@@ -4,6 +4,10 @@ import XTunerModels
 import XTunerMoE
 import XTunerNN
 
+@testable import XTunerLaunch
+@testable import XTunerRun
+@testable import XTunerConfiguration
+@testable import XTunerEngine
 @testable import XTunerTrainer
 
 @Suite struct RouterSumsTests {

@@ -5,6 +5,10 @@ import XTunerModels
 import XTunerNN
 import XTunerParallel
 
+@testable import XTunerLaunch
+@testable import XTunerRun
+@testable import XTunerConfiguration
+@testable import XTunerEngine
 @testable import XTunerTrainer
 
 /// What a step costs besides arithmetic, counted: a hidden copy or a new allocation shows here.

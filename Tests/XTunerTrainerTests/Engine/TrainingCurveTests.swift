@@ -4,6 +4,10 @@ import XTunerCheckpoint
 import XTunerModels
 import XTunerParallel
 
+@testable import XTunerLaunch
+@testable import XTunerRun
+@testable import XTunerConfiguration
+@testable import XTunerEngine
 @testable import XTunerTrainer
 
 /// Thirty AdamW steps with warm-up, cosine, clipping and two micro-batches a step, recorded from a

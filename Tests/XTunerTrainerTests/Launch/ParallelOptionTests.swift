@@ -2,6 +2,10 @@ import Testing
 import XTunerModels
 import XTunerParallel
 
+@testable import XTunerEngine
+@testable import XTunerLaunch
+@testable import XTunerRun
+@testable import XTunerConfiguration
 @testable import XTunerTrainer
 
 @Suite struct ParallelOptionTests {

@@ -5,6 +5,10 @@ import Torch
 import XTunerModels
 import XTunerParallel
 
+@testable import XTunerEngine
+@testable import XTunerConfiguration
+@testable import XTunerRun
+@testable import XTunerLaunch
 @testable import XTunerTrainer
 
 @Suite struct RunRanksTests {

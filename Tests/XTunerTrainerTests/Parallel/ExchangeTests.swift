@@ -2,6 +2,10 @@ import Testing
 import Torch
 import XTunerParallel
 
+@testable import XTunerEngine
+@testable import XTunerLaunch
+@testable import XTunerRun
+@testable import XTunerConfiguration
 @testable import XTunerTrainer
 
 // Exchanges against a plain computation on rank 0's knowledge of all ranks' numbers. Rows are

@@ -4,6 +4,10 @@ import XTunerModels
 import XTunerNN
 import XTunerParallel
 
+@testable import XTunerLaunch
+@testable import XTunerRun
+@testable import XTunerConfiguration
+@testable import XTunerEngine
 @testable import XTunerTrainer
 
 /// Matrices that travel as float8: the numbers of gathered bfloat16 that is quantised afterwards, bit for

@@ -4,6 +4,10 @@ import Torch
 import XTunerModels
 import XTunerParallel
 
+@testable import XTunerLaunch
+@testable import XTunerRun
+@testable import XTunerConfiguration
+@testable import XTunerEngine
 @testable import XTunerTrainer
 
 /// The same global batches give the same losses and gradient norms, however they are run.

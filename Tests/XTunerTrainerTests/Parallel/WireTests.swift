@@ -3,6 +3,10 @@ import Torch
 import XTunerModels
 import XTunerParallel
 
+@testable import XTunerEngine
+@testable import XTunerLaunch
+@testable import XTunerRun
+@testable import XTunerConfiguration
 @testable import XTunerTrainer
 
 /// What differs on purpose, and what must not differ at all.

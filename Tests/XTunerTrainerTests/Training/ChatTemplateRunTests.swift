@@ -3,6 +3,10 @@ import Testing
 import XTunerData
 import XTunerTokenizers
 
+@testable import XTunerEngine
+@testable import XTunerLaunch
+@testable import XTunerRun
+@testable import XTunerConfiguration
 @testable import XTunerTrainer
 
 /// Which chat template a run follows, and what its export carries along.

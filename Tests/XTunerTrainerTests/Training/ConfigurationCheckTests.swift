@@ -2,6 +2,10 @@ import Foundation
 import Testing
 import XTunerTokenizers
 
+@testable import XTunerEngine
+@testable import XTunerLaunch
+@testable import XTunerRun
+@testable import XTunerConfiguration
 @testable import XTunerTrainer
 
 /// The dry run of `xtuner config check`.

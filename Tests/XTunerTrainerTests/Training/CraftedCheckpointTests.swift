@@ -4,6 +4,10 @@ import Torch
 import XTunerModels
 import XTunerParallel
 
+@testable import XTunerEngine
+@testable import XTunerLaunch
+@testable import XTunerRun
+@testable import XTunerConfiguration
 @testable import XTunerCheckpoint
 @testable import XTunerTrainer
 

@@ -3,6 +3,10 @@ import Testing
 import XTunerModels
 import XTunerTokenizers
 
+@testable import XTunerEngine
+@testable import XTunerLaunch
+@testable import XTunerRun
+@testable import XTunerConfiguration
 @testable import XTunerTrainer
 
 @Suite struct EndTokenTests {

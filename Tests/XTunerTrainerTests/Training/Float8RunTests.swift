@@ -5,6 +5,10 @@ import XTunerCheckpoint
 import XTunerModels
 import XTunerNN
 
+@testable import XTunerEngine
+@testable import XTunerLaunch
+@testable import XTunerConfiguration
+@testable import XTunerRun
 @testable import XTunerTrainer
 
 /// `model.fp8` through whole runs.

@@ -4,6 +4,10 @@ import XTunerCheckpoint
 import XTunerModels
 import XTunerTokenizers
 
+@testable import XTunerEngine
+@testable import XTunerLaunch
+@testable import XTunerConfiguration
+@testable import XTunerRun
 @testable import XTunerTrainer
 import Torch
 

@@ -3,6 +3,10 @@ import Testing
 import XTunerData
 import XTunerTokenizers
 
+@testable import XTunerEngine
+@testable import XTunerLaunch
+@testable import XTunerRun
+@testable import XTunerConfiguration
 @testable import XTunerTrainer
 
 /// Which samples are trained and which are held out.

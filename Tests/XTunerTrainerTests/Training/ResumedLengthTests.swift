@@ -1,6 +1,10 @@
 import Foundation
 import Testing
 
+@testable import XTunerEngine
+@testable import XTunerLaunch
+@testable import XTunerRun
+@testable import XTunerConfiguration
 @testable import XTunerTrainer
 
 /// How long a run is that goes on with other lengths than it began with.

@@ -3,6 +3,10 @@ import Testing
 import XTunerCheckpoint
 import XTunerModels
 
+@testable import XTunerEngine
+@testable import XTunerLaunch
+@testable import XTunerConfiguration
+@testable import XTunerRun
 @testable import XTunerTrainer
 import Torch
 

@@ -7,6 +7,10 @@ import XTunerModels
 import XTunerNN
 import XTunerParallel
 
+@testable import XTunerLaunch
+@testable import XTunerConfiguration
+@testable import XTunerRun
+@testable import XTunerEngine
 @testable import XTunerTrainer
 
 /// Steps that change nothing: without labels, or with a gradient that is of no use.

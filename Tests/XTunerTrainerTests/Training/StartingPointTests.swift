@@ -2,6 +2,10 @@ import Foundation
 import Testing
 import XTunerCheckpoint
 
+@testable import XTunerEngine
+@testable import XTunerLaunch
+@testable import XTunerConfiguration
+@testable import XTunerRun
 @testable import XTunerTrainer
 
 /// Where a run starts when its checkpoints are not what they were.

@@ -5,6 +5,10 @@ import XTunerCheckpoint
 import XTunerModels
 import XTunerNN
 
+@testable import XTunerLaunch
+@testable import XTunerRun
+@testable import XTunerConfiguration
+@testable import XTunerEngine
 @testable import XTunerTrainer
 
 /// Folders whose `config.json` ties the head to the embedding, and that have a head all the same.

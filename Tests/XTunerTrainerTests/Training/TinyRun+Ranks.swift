@@ -1,6 +1,10 @@
 import Foundation
 import Torch
 
+@testable import XTunerEngine
+@testable import XTunerConfiguration
+@testable import XTunerRun
+@testable import XTunerLaunch
 @testable import XTunerTrainer
 
 extension TinyRun {

@@ -2,6 +2,10 @@ import Foundation
 import XTunerData
 import XTunerTokenizers
 
+@testable import XTunerEngine
+@testable import XTunerLaunch
+@testable import XTunerConfiguration
+@testable import XTunerRun
 @testable import XTunerTrainer
 
 /// A folder with data, tokenizer and configuration of a run that takes a second.

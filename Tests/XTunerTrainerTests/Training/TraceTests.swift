@@ -2,6 +2,10 @@ import Foundation
 import Testing
 import XTunerParallel
 
+@testable import XTunerEngine
+@testable import XTunerLaunch
+@testable import XTunerConfiguration
+@testable import XTunerRun
 @testable import XTunerTrainer
 
 @Suite struct TraceTests {

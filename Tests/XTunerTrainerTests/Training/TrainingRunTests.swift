@@ -4,6 +4,10 @@ import Torch
 import XTunerCheckpoint
 import XTunerModels
 
+@testable import XTunerLaunch
+@testable import XTunerConfiguration
+@testable import XTunerRun
+@testable import XTunerEngine
 @testable import XTunerTrainer
 
 @Suite struct TrainingRunTests {
