@@ -87,15 +87,16 @@ let package = Package(
     .executableTarget(
       name: "xtuner-tables",
       dependencies: [
-        "BalanceTrials", "RankThreads", "XTunerData", "XTunerParallel", "XTunerEngine",
+        "BalanceTrials", "RankThreads", "Torch", "XTunerData", "XTunerParallel", "XTunerEngine",
+        "XTunerTrainer",
       ],
       path: "benchmarks/tables", swiftSettings: swiftSettings),
     // Feeds mutated files to the readers, see scripts/mutations.sh.
     .executableTarget(
       name: "Mutations",
       dependencies: [
-        "XTunerTrainer", "XTunerCheckpoint", "XTunerModels", "XTunerData", "XTunerTokenizers",
-        "XTunerInput", "CZlib", "CZstd",
+        "XTunerConfiguration", "XTunerCheckpoint", "XTunerModels", "XTunerData",
+        "XTunerTokenizers", "XTunerInput", "CZlib", "CZstd",
       ], path: "Tests/Mutations", swiftSettings: swiftSettings),
     .executableTarget(
       name: "xtuner", dependencies: ["XTunerCommands", "XTunerSystem", argumentParser],
@@ -103,8 +104,9 @@ let package = Package(
     .executableTarget(
       name: "xtuner-engine",
       dependencies: [
-        "XTunerCommands", "XTunerTrainer", "XTunerGeneration", "XTunerCheckpoint", "XTunerModels",
-        "XTunerData", "XTunerTokenizers", "XTunerNN", "XTunerParallel", "XTunerSynthesis", "Torch",
+        "XTunerCommands", "XTunerConfiguration", "XTunerRun", "XTunerLaunch", "XTunerEngine",
+        "XTunerTrainer", "XTunerGeneration", "XTunerCheckpoint", "XTunerModels", "XTunerData",
+        "XTunerTokenizers", "XTunerNN", "XTunerMoE", "XTunerParallel", "XTunerSynthesis", "Torch",
         "XTunerSystem", "XTunerText", "XTunerInput", argumentParser,
       ],
       swiftSettings: swiftSettings),
@@ -137,34 +139,31 @@ let package = Package(
     + module(
       "XTunerLaunch",
       [
-        "XTunerConfiguration", "XTunerRun", "XTunerText", "XTunerSystem", "Torch",
+        "XTunerConfiguration", "XTunerRun", "XTunerText", "XTunerSystem", "Torch", "XTunerNN",
         "XTunerParallel", "XTunerModels",
       ], tests: ["RankThreads"])
     + module(
       "XTunerEngine",
       [
-        "XTunerConfiguration", "XTunerRun", "Torch", "XTunerNN", "XTunerParallel", "XTunerMoE",
-        "XTunerModels", "XTunerCheckpoint",
+        "XTunerConfiguration", "XTunerRun", "XTunerSystem", "Torch", "XTunerNN", "XTunerParallel",
+        "XTunerMoE", "XTunerModels", "XTunerCheckpoint",
       ], tests: ["RankThreads", "TestDevice"])
     + module(
       "XTunerTrainer",
       [
         "XTunerConfiguration", "XTunerRun", "XTunerLaunch", "XTunerEngine", "XTunerText",
         "XTunerSystem", "XTunerInput", "Torch", "XTunerTokenizers", "XTunerData", "XTunerNN",
-        "XTunerParallel", "XTunerModels", "XTunerCheckpoint",
-      ], tests: ["RankThreads", "TestDevice"])
+        "XTunerParallel", "XTunerMoE", "XTunerModels", "XTunerCheckpoint",
+      ], tests: ["ConfigurationSupport", "RankThreads", "TestDevice"])
     + module(
-      "XTunerGeneration",
-      [
-        "XTunerText", "Torch", "XTunerTokenizers", "XTunerNN", "XTunerParallel", "XTunerModels",
-        "XTunerCheckpoint", "XTunerTrainer",
-      ])
+      "XTunerGeneration", ["Torch", "XTunerTokenizers", "XTunerNN", "XTunerModels"],
+      tests: ["XTunerEngine"])
     + module("XTunerSynthesis", ["XTunerText"])
     + module(
       "XTunerCommands", ["XTunerInput", argumentParser],
       tests: [
-        "xtuner-engine", "XTunerInput", "XTunerTrainer", "XTunerCheckpoint", "XTunerData",
-        "XTunerTokenizers",
-        argumentParser,
+        "xtuner-engine", "XTunerInput", "XTunerConfiguration", "XTunerRun", "XTunerLaunch",
+        "XTunerEngine", "XTunerTrainer", "XTunerParallel", "XTunerCheckpoint", "XTunerData",
+        "XTunerTokenizers", argumentParser,
       ])
 )

@@ -79,8 +79,13 @@ find Sources Tests scripts -name '*.swift' -o -name '*.h' -o -name '*.cpp' | gre
 # Tables of published texts and the output for terminals may hold any character.
 LC_ALL=C grep -rnP --include='*.swift' --include='*.h' --include='*.cpp' '[^\x00-\x7F]' Sources \
   | grep -vE '^[^:]+:[0-9]+: *//' \
-  | grep -vE '^Sources/(XTunerTokenizers/Chat|XTunerData/Formats|XTunerTrainer/Metrics)/' \
+  | grep -vE '^Sources/(XTunerTokenizers/Chat|XTunerData/Formats|XTunerRun/Metrics)/' \
   | report 'ASCII in code; write \u{...} in texts' || true
+
+# ---- Modules
+python3 scripts/check_modules.py | while IFS= read -r line; do
+  echo "$line" >>"$found"
+done
 
 # ---- The repository stands alone: no path of a machine, no private host, no whitespace at line ends.
 mapfile -d '' tracked < <(git ls-files -z --cached --others --exclude-standard \

@@ -173,6 +173,7 @@ extension RunConfiguration {
       model.float8Modules == nil || model.float8 != .none, "is for model.fp8 emulated or native")
     problems.check(
       "model.fp8_modules", model.float8Modules?.isEmpty != true,
-      "must name at least one of \(ModelOptions.Float8Layer.allCases.map(\.rawValue).joined(separator: ", "))")
+      "must name at least one of \(ModelOptions.Float8Layer.allCases.map(\.rawValue).joined(separator: ", "))"
+    )
   }
 }

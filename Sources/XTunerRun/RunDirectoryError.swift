@@ -42,7 +42,8 @@ public struct RunDirectoryError: Error, Sendable, Equatable, CustomStringConvert
   ///   - action: What was tried: `create`, `write`.
   ///   - errorNumber: The value of `errno`.
   /// - Returns: The error to throw.
-  package static func system(path: String, action: String, errorNumber: Int32) -> RunDirectoryError {
+  package static func system(path: String, action: String, errorNumber: Int32) -> RunDirectoryError
+  {
     let cause = String(cString: strerror(errorNumber))
     switch errorNumber {
     case ENOSPC, EDQUOT:

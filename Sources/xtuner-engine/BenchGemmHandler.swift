@@ -3,7 +3,6 @@ import XTunerCommands
 import XTunerRun
 import XTunerTokenizers
 
-
 /// `xtuner bench gemm`: what the machine could do at best.
 enum BenchGemmHandler {
   private typealias ShapeRate = (shape: MatrixProductShape, bfloat16: Double, float32: Double)

@@ -5,7 +5,6 @@ import XTunerRun
 import XTunerSystem
 import XTunerTokenizers
 
-
 /// `xtuner bench load`.
 enum BenchLoadHandler {
   /// A way to load a file.

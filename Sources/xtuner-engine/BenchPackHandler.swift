@@ -5,7 +5,6 @@ import XTunerRun
 import XTunerSystem
 import XTunerTokenizers
 
-
 /// `xtuner bench pack`.
 enum BenchPackHandler {
   static func run(_ command: BenchPackCommand) throws {

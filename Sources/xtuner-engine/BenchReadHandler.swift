@@ -5,7 +5,6 @@ import XTunerRun
 import XTunerSystem
 import XTunerTokenizers
 
-
 /// `xtuner bench read`.
 enum BenchReadHandler {
   /// How far reading goes.

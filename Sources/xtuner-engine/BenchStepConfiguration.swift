@@ -11,7 +11,6 @@ import XTunerNN
 import XTunerRun
 import XTunerTokenizers
 
-
 extension BenchStepCommand {
   /// The model: sizes that were given, else the preset's, else those of the other engines' scripts.
   func modelConfiguration() throws -> ModelConfiguration {

@@ -10,7 +10,6 @@ import XTunerRun
 import XTunerSystem
 import XTunerTokenizers
 
-
 /// `xtuner bench step`: whole training steps of one model, measured as the benchmark scripts of
 /// other engines measure theirs.
 struct BenchStepHandler {

@@ -4,7 +4,6 @@ import XTunerModels
 import XTunerNN
 import XTunerParallel
 
-
 /// The model, weights and tokens of `bench step`: those of the benchmark scripts of other engines,
 /// number for number, so that the loss of the first step is the same everywhere.
 struct BenchStepModel {

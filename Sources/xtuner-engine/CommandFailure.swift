@@ -12,7 +12,6 @@ import XTunerRun
 import XTunerSystem
 import XTunerTokenizers
 
-
 /// How a command fails: the one place that gives every error its exit code.
 struct CommandFailure: Error, CustomStringConvertible {
   /// How the process ends.

@@ -8,7 +8,6 @@ import XTunerRun
 import XTunerSystem
 import XTunerTokenizers
 
-
 /// `xtuner info`.
 enum InfoHandler {
   static func run(_ command: InfoCommand) {

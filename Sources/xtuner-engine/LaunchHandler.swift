@@ -6,7 +6,6 @@ import XTunerConfiguration
 import XTunerLaunch
 import XTunerRun
 
-
 /// `xtuner train --nproc N`: the process that starts the ranks, and trains nothing itself.
 enum LaunchHandler {
   static func run(_ command: TrainCommand) throws -> RunExitCode {

@@ -2,7 +2,6 @@ import Torch
 import XTunerEngine
 import XTunerSystem
 
-
 /// What this machine does at best, measured in this process.
 enum MachineLimits {
   /// Memory bandwidth, bytes/s: each byte read and each byte written counted.

@@ -5,7 +5,6 @@ import XTunerRun
 import XTunerSystem
 import XTunerTokenizers
 
-
 /// What commands say: results on standard output, everything else on standard error.
 enum Output {
   /// Writes a result: what the command is for.

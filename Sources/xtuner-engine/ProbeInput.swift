@@ -3,7 +3,6 @@ import XTunerCheckpoint
 import XTunerEngine
 import XTunerRun
 
-
 /// The tokens that `xtuner probe` reads.
 struct ProbeInput {
   let path: String

@@ -3,7 +3,6 @@ import Torch
 import XTunerRun
 import XTunerTokenizers
 
-
 /// The table of `bench step --profile`: where the time of a step goes, and against which limit.
 struct StepProfileReport {
   let profile: OperationProfile

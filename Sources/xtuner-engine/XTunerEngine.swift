@@ -5,7 +5,6 @@ import XTunerConfiguration
 import XTunerRun
 import XTunerSystem
 
-
 /// The program behind `xtuner`, with everything that needs libtorch.
 @main
 enum XTunerEngine {

@@ -2,7 +2,6 @@ import ConfigurationSupport
 import Testing
 
 @testable import XTunerConfiguration
-@testable import XTunerEngine
 
 @Suite struct ConfigurationErrorTests {
   @Test func reportsEveryProblemInFileOrder() {

@@ -56,7 +56,8 @@ package enum UnitFiles {
     }
 
     /// A tensor with the own elements of `slots` alone, one slot after another.
-    package init(unit: FlatUnit, kind: Kind, resting: RestingTensor, packing slots: [FlatUnit.Slot]) {
+    package init(unit: FlatUnit, kind: Kind, resting: RestingTensor, packing slots: [FlatUnit.Slot])
+    {
       self.unit = unit
       self.kind = kind
       self.resting = resting
@@ -72,7 +73,9 @@ package enum UnitFiles {
     }
 
     /// Weights and moments have one dtype: float32, or bfloat16 in a unit without a master.
-    package var dataType: SafetensorsDataType { unit.weights.dtype == .bfloat16 ? .bfloat16 : .float32 }
+    package var dataType: SafetensorsDataType {
+      unit.weights.dtype == .bfloat16 ? .bfloat16 : .float32
+    }
 
     /// Reads or writes the tensor.
     package func use<Result>(_ body: (Tensor) throws -> Result) rethrows -> Result {

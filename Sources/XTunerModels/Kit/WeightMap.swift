@@ -39,8 +39,9 @@ public struct WeightMap: Sendable, Hashable {
   public let parameters: [Parameter]
   /// The file's tensors, in the order of the parameters.
   public private(set) var entries: [Entry] = []
-  /// A name that a file may hold beside these, or in the embedding's place: that of a head which is
-  /// tied to the embedding. `HFCheckpointFolder.untying(_:)` compares their values before a model is
+  /// A name that a file may hold beside these, or in the embedding's place: that of a tied head.
+  ///
+  /// `HFCheckpointFolder.untying(_:)` compares both values before a model is
   /// built.
   public private(set) var tiedHeadName: String?
   private var shapes: [String: [Int]] = [:]  // own names

@@ -30,6 +30,11 @@ import XTunerModels
     return error?.description ?? ""
   }
 
+  /// A configuration is read without libtorch, so its list of keys stands beside the families' own.
+  @Test func theListOfKeysIsThatOfTheFamilies() {
+    #expect(RunConfiguration.modelKeys == ModelConfiguration.knownKeys)
+  }
+
   @Test func misspeltKeysHaveALineAndASuggestion() {
     #expect(
       refusal("preset: qwen3-0.6b\n  overrides:\n    num_hidden_layers: 2\n    hidden_sise: 64")
