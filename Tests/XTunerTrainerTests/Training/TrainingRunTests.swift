@@ -172,10 +172,10 @@ import XTunerModels
     let tiny = try TinyRun()
     defer { tiny.remove() }
     try tiny.train(run: "a", ["training.steps=3", "export.at_end=false"])
-    let error = #expect(throws: TrainingError.self) {
+    let error = #expect(throws: CheckpointError.self) {
       try tiny.train(run: "a", ["model.architecture.moe_intermediate_size=32"])
     }
-    #expect(error?.exitCode == .model)
+    #expect(error?.code == .mismatch)
     #expect(error?.description.contains("another model") == true)
   }
 
