@@ -85,7 +85,7 @@ LC_ALL=C grep -rnP --include='*.swift' --include='*.h' --include='*.cpp' '[^\x00
 # ---- Modules
 python3 scripts/check_modules.py | while IFS= read -r line; do
   echo "$line" >>"$found"
-done
+done || true
 
 # ---- The repository stands alone: no path of a machine, no private host, no whitespace at line ends.
 mapfile -d '' tracked < <(git ls-files -z --cached --others --exclude-standard \
