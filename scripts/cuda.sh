@@ -113,7 +113,7 @@ sm90_flags=(
   --expt-relaxed-constexpr -DNDEBUG
 )
 host_flags+=(
-  -Wall -DUSE_C10D_NCCL -isystem "$torch/include" -isystem "$torch/include/torch/csrc/api/include"
+  -Wall -DAT_PER_OPERATOR_HEADERS -DUSE_C10D_NCCL -isystem "$torch/include" -isystem "$torch/include/torch/csrc/api/include"
   -isystem "$cuda/include" -isystem "$nccl/include" -isystem Sources/XTunerCUDA/declarations
 )
 { printf '%s\n' "$host" "$("$host" --version)" "${nvcc_flags[@]}" "${generate[@]}" "${sm90_flags[@]}" "${host_flags[@]}" \
@@ -132,8 +132,9 @@ is_current() {
 
 begin=$SECONDS commands=$build/commands objects=()
 : >"$commands"
-for source in Sources/XTunerCUDA/kernels/*.cu Sources/XTunerCUDA/operators/*.cpp Sources/XTunerCUDA/*.cpp; do
-  object=$objects_folder/$(basename "$(dirname "$source")")-$(basename "$source").o
+for source in Sources/XTunerCUDA/kernels/*.cu Sources/XTunerCUDA/operators/*/*.cpp Sources/XTunerCUDA/*.cpp; do
+  object=${source#Sources/XTunerCUDA/}
+  object=$objects_folder/${object//\//-}.o
   objects+=("$object")
   if is_current "$object"; then continue; fi
   case $source in
@@ -164,4 +165,4 @@ ln -sf libcudart.so.13 "$cuda/lib/libcudart.so"
 }
 mv "$plugin.new" "$plugin"
 say "$plugin, $(du -h "$plugin" | cut -f1), ${architectures//,/ and }; $stale files compiled in $((SECONDS - begin)) s"
-python3 scripts/cuda_table.py "$objects_folder"/*.cu.o.log
+python3 scripts/cuda_table.py "${objects[@]/%/.log}"

@@ -27,9 +27,9 @@ def main(paths):
         name = pathlib.Path(path).name.removeprefix("kernels-").removesuffix(".o.log")
         for architecture, kernels in by_architecture.items():
             rows.append((name, architecture, len(kernels), *(max(k[i] for k in kernels) for i in range(3))))
-    print(f"{'file':<23}{'for':<9}{'kernels':>8}{'registers':>11}{'spilled':>9}{'shared':>8}")
+    print(f"{'file':<25}{'for':<9}{'kernels':>8}{'registers':>11}{'spilled':>9}{'shared':>8}")
     for name, architecture, count, registers, spills, shared in rows:
-        print(f"{name:<23}{architecture:<9}{count:>8}{registers:>11}{spills:>9}{shared:>8}")
+        print(f"{name:<25}{architecture:<9}{count:>8}{registers:>11}{spills:>9}{shared:>8}")
     spilling = [row for row in rows if row[4] > 0]
     if not rows or spilling:
         sys.exit(f"error: kernels in {', '.join(row[0] for row in spilling)} spill registers" if rows else

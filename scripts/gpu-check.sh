@@ -104,13 +104,14 @@ compile() {
   scripts/cuda.sh --check --arch 90a
   local torch=.libtorch/torch build=.build-gpu-check clang flags source object objects=() jobs=() folder product
   clang=$(scripts/compiler.sh)
-  flags=(-std=c++20 -fclang-abi-compat=17 -O2 -DXTUNER_DEVICE_KERNELS -isystem "$torch/include"
+  flags=(-std=c++20 -fclang-abi-compat=17 -DAT_PER_OPERATOR_HEADERS -O2 -DXTUNER_DEVICE_KERNELS -isystem "$torch/include"
     -isystem "$torch/include/torch/csrc/api/include")
   folder=$build/gpu-check
   mkdir -p "$folder" "$build/objects"
-  for source in Tests/GPUCheck/*.cpp Tests/Sanitized/{attention,flat,fp8,fp8_parts,products,router,rows,support}.cpp \
-    Sources/CTorch/operators/{library,autograd*,reference*}.cpp; do
-    object=$build/objects/$(basename "$(dirname "$source")")-$(basename "$source").o
+  for source in Tests/GPUCheck/*.cpp \
+    Tests/Sanitized/{attention,products,norm,rows,router,head,float8,float8_parts,flat,support}.cpp \
+    Sources/CTorch/operators/{formula,*/operators,*/reference}.cpp; do
+    object=$build/objects/${source//\//-}.o
     objects+=("$object")
     jobs+=("$source" -o "$object")
   done

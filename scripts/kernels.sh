@@ -67,7 +67,7 @@ build_sanitized() {
   clang=$(scripts/compiler.sh)
   sanitizers=-fsanitize=address,undefined,float-cast-overflow
   flags=(
-    -std=c++20 -fclang-abi-compat=17  # as in Package.swift
+    -std=c++20 -fclang-abi-compat=17 -DAT_PER_OPERATOR_HEADERS  # as in Package.swift
     -isystem "$torch/include" -isystem "$torch/include/torch/csrc/api/include"
     -O1 -gline-tables-only -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS "$sanitizers" -fno-sanitize-recover=all
     -Wno-pass-failed  # instrumented loops are too long to be unrolled
@@ -80,8 +80,9 @@ build_sanitized() {
   # Exports are for Swift; the checks call the operators through libtorch's dispatcher. What CUTLASS computes is
   # replaced in Tests/EmulatedCUDA.
   for source in $sources; do
-    case $source in */exports*.cpp | *_sm90.cu) continue ;; esac
-    object=$build/$(basename "$(dirname "$source")")-$(basename "$source" .cpp).o
+    case $source in */exports.cpp | *_sm90.cu) continue ;; esac
+    object=${source%.cpp}
+    object=$build/${object//\//-}.o
     objects+=("$object")
     is_current "$object" || printf '%s\0-o\0%s\0' "$source" "$object"
   done >"$build/stale"
@@ -106,7 +107,8 @@ sanitizer_options() {
 run_sanitized() {
   local set begin=$SECONDS
   sanitizer_options
-  build_sanitized "$build" "Sources/CTorch/operators/*.cpp Sources/CTorch/memory/arena.cpp Tests/Sanitized/*.cpp"
+  build_sanitized "$build" "Sources/CTorch/operators/*.cpp Sources/CTorch/operators/*/*.cpp \
+    Sources/CTorch/memory/arena.cpp Tests/Sanitized/*.cpp"
   echo "== sanitized kernels: built in $((SECONDS - begin)) s"
   for set in "${sets[@]}"; do
     echo "== sanitized kernels with ATEN_CPU_CAPABILITY=$set"
@@ -115,12 +117,11 @@ run_sanitized() {
 }
 
 run_emulated() {
-  local begin=$SECONDS operators=Sources/CTorch/operators checks=Tests/Sanitized
+  local begin=$SECONDS operators=Sources/CTorch/operators
   sanitizer_options
-  build_sanitized .build-emulated "Sources/XTunerCUDA/kernels/*.cu Sources/XTunerCUDA/operators/*.cpp \
-    Tests/EmulatedCUDA/*.cpp $operators/library.cpp $operators/autograd*.cpp $operators/reference*.cpp \
-    $checks/attention.cpp $checks/flat.cpp $checks/fp8.cpp $checks/fp8_parts.cpp $checks/kernels.cpp $checks/products.cpp $checks/router.cpp \
-    $checks/rows.cpp $checks/support.cpp" \
+  build_sanitized .build-emulated "Sources/XTunerCUDA/kernels/*.cu Sources/XTunerCUDA/operators/*/*.cpp \
+    Tests/EmulatedCUDA/*.cpp $operators/formula.cpp $operators/*/operators.cpp $operators/*/reference.cpp \
+    Sources/CTorch/memory/arena.cpp Tests/Sanitized/*.cpp" \
     -I Tests/EmulatedCUDA -DXTUNER_EMULATED -DXTUNER_DEVICE_KERNELS -DXTUNER_DEVICE_KEY=CPU -Wno-unknown-pragmas
   echo "== emulated CUDA kernels: built in $((SECONDS - begin)) s"
   .build-emulated/kernels || fail "emulated CUDA kernels fail"

@@ -1,19 +1,17 @@
-// What the C++ side of the bridge shares: the handles, the error slot and the conversions of
-// operator arguments. Nothing here is visible to Swift.
+// What the C++ side of the bridge shares: the handles and the conversions of operator arguments. Nothing here is visible
+// to Swift.
 #pragma once
 
 #include <ATen/core/Generator.h>
-#include <ATen/core/IListRef.h>
 #include <ATen/core/Tensor.h>
-#include <c10/util/Exception.h>
 
 #include <atomic>
-#include <cstring>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "ctorch.h"
+#include "guarded.h"
 
 namespace ctorch {
 extern std::atomic<int64_t> live_handles;
@@ -37,38 +35,6 @@ struct ct_generator {
 
 namespace ctorch {
 
-CTStatus fail(CTStatus status, const char *message) noexcept;
-
-/// Whether an error that is no c10::OutOfMemoryError says that there was too little: of libtorch's CPU allocator, of
-/// pinned memory, of cuBLAS.
-inline bool is_about_memory(const char *text) {
-  for (const char *sign : {"DefaultCPUAllocator: ", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED"})
-    if (std::strstr(text, sign) != nullptr) return true;
-  return false;
-}
-
-/// Every exported function has this body: nothing may unwind into a Swift frame.
-template <typename Body>
-CTStatus guarded(Body &&body) noexcept {
-  try {
-    body();
-    return CTStatusOK;
-  } catch (const c10::OutOfMemoryError &error) {
-    return fail(CTStatusOutOfMemory, error.what_without_backtrace());
-  } catch (const c10::DistError &error) {
-    return fail(CTStatusDistributed, error.what_without_backtrace());
-  } catch (const c10::Error &error) {
-    const char *text = error.what_without_backtrace();
-    return fail(is_about_memory(text) ? CTStatusOutOfMemory : CTStatusInvalidArgument, text);
-  } catch (const std::bad_alloc &error) {
-    return fail(CTStatusOutOfMemory, error.what());
-  } catch (const std::exception &error) {
-    return fail(CTStatusInternal, error.what());
-  } catch (...) {
-    return fail(CTStatusInternal, "unknown C++ exception");
-  }
-}
-
 inline at::Scalar to_scalar(CTScalar s) { return s.is_integer ? at::Scalar(s.integer) : at::Scalar(s.real); }
 inline std::optional<at::Scalar> to_optional_scalar(const CTScalar *s) {
   return s ? std::optional<at::Scalar>(to_scalar(*s)) : std::nullopt;
@@ -87,7 +53,6 @@ inline std::optional<c10::SymInt> to_optional_sym(const int64_t *value) {
 inline std::optional<c10::string_view> to_optional_string(const char *s) {
   return s ? std::optional<c10::string_view>(s) : std::nullopt;
 }
-inline at::Device to_device(CTDevice d) { return {static_cast<at::DeviceType>(d.type), d.index}; }
 inline std::optional<at::Generator> to_generator(ct_generator *g) {
   return g ? std::optional<at::Generator>(g->value) : std::nullopt;
 }
@@ -108,5 +73,3 @@ inline at::OptionalIntArrayRef to_optional_list(const int64_t *items, size_t cou
 }
 
 }  // namespace ctorch
-
-using namespace ctorch;

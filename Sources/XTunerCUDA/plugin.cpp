@@ -6,7 +6,7 @@
 
 #include <cstdio>
 
-#include "operators/attention_choice.h"
+#include "operators/attention/choice.h"
 
 #define XTUNER_TEXT_OF(x) #x
 #define XTUNER_TEXT(x) XTUNER_TEXT_OF(x)

@@ -39,18 +39,15 @@ package struct BenchGemmCommand: EngineCommand {
   @Option(help: "Seconds to spend on each shape and number type.")
   package var seconds = 0.3
 
-  @Option(help: "CPU threads; all cores when left out.")
-  package var threads: Int?
+  @OptionGroup package var threads: ThreadOption
 
-  @Flag(help: "Print one JSON object.")
-  package var json = false
+  @OptionGroup package var result: ResultOption
 
   package init() {}
 
   package var request: EngineRequest { .benchGemm(self) }
 
   package func validate() throws {
-    try OptionLimits.check("--threads", threads, from: 1, .threads)
     try OptionLimits.check("--seconds", seconds, "above 0", .patience) { $0 > 0 }
   }
 }
@@ -69,8 +66,7 @@ package struct BenchTokenizeCommand: EngineCommand {
         xtuner bench tokenize --tokenizer tok --input a.txt --threads 2 --json
       """)
 
-  @Option(help: "A folder with a tokenizer, a tokenizer.json or a tiktoken file.")
-  package var tokenizer: String
+  @OptionGroup package var tokenizer: TokenizerOption
 
   @Option(help: "The text file to encode.")
   package var input: String
@@ -81,8 +77,7 @@ package struct BenchTokenizeCommand: EngineCommand {
   @Option(help: "Repetitions for each number of threads.")
   package var rounds = 3
 
-  @Flag(help: "Print one JSON object.")
-  package var json = false
+  @OptionGroup package var result: ResultOption
 
   package init() {}
 
@@ -114,8 +109,7 @@ package struct BenchLoadCommand: EngineCommand {
   @Option(help: "Repetitions.")
   package var rounds = 3
 
-  @Flag(help: "Print one JSON object.")
-  package var json = false
+  @OptionGroup package var result: ResultOption
 
   package init() {}
 

@@ -24,8 +24,7 @@ package struct BenchPackCommand: EngineCommand {
   @Option(help: "Repetitions.")
   package var rounds = 2
 
-  @Flag(help: "Print one JSON object.")
-  package var json = false
+  @OptionGroup package var result: ResultOption
 
   package init() {}
 
@@ -59,8 +58,7 @@ package struct BenchReadCommand: EngineCommand {
   @Option(help: "Repetitions.")
   package var rounds = 3
 
-  @Flag(help: "Print one JSON object.")
-  package var json = false
+  @OptionGroup package var result: ResultOption
 
   package init() {}
 

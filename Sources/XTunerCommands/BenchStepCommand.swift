@@ -1,4 +1,5 @@
 package import ArgumentParser
+package import XTunerConfiguration
 import XTunerInput
 
 /// `xtuner bench step`: whole training steps.
@@ -38,7 +39,7 @@ package struct BenchStepCommand: EngineCommand {
   package var warmUpCount = 3
 
   @Option(help: "What to compute on: cpu, cuda or npu.")
-  package var device = BenchDevice.cpu
+  package var device = RunOptions.DeviceChoice.cpu
 
   @Option(
     help: ArgumentHelp(
@@ -86,14 +87,14 @@ package struct BenchStepCommand: EngineCommand {
   package var embeddingDeviation = 1.0
 
   @Option(help: "Number type of weights and computation: f32 or bf16.")
-  package var dtype = ComputeType.bfloat16
+  package var dtype = ModelOptions.ComputeType.bf16
 
   @Option(
     help: """
       Number type of what AdamW keeps: f32, master weights and moments as in training by default; or \
       bf16, moments alone and no master, as in the benchmark scripts of other engines.
       """)
-  package var state = ComputeType.float32
+  package var state = OptimizerOptions.State.f32
 
   @Option(
     name: .customLong("forced-routing"),
@@ -177,7 +178,7 @@ package struct BenchStepCommand: EngineCommand {
     try OptionLimits.check(
       "--embedding-deviation", embeddingDeviation, "0 or more", .deviation
     ) { $0 >= 0 }
-    guard state == .float32 || dtype == .bfloat16 else {
+    guard state == .f32 || dtype == .bf16 else {
       throw ValidationError("--state bf16 needs --dtype bf16, which is \(dtype.rawValue)")
     }
     guard denseSize == nil || forcedRouting == nil else {

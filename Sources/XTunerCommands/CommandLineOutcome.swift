@@ -7,13 +7,8 @@ package enum CommandLineOutcome {
   case run(EngineRequest)
   /// A text for standard output, such as a help page; the process succeeds.
   case text(String)
-  /// A text for standard error; the command line cannot be used.
+  /// A text for standard error; the command line or the configuration cannot be used.
   case failure(String)
-
-  /// The exit code of a command line that cannot be used; `RunExitCode.usage` of the engine.
-  package static let usageExitCode: Int32 = 2
-  /// The exit code where the text cannot be written; `RunExitCode.storage` of the engine.
-  package static let storageExitCode: Int32 = 7
 
   /// Parses the arguments, without the program's own name.
   package static func parse(_ arguments: [String]) -> CommandLineOutcome {

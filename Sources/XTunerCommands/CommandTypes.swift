@@ -1,12 +1,22 @@
-import ArgumentParser
+public import ArgumentParser
+public import XTunerConfiguration
 import XTunerInput
 
-/// The number type that a command computes in or writes.
-package enum ComputeType: String, ExpressibleByArgument, CaseIterable, Sendable {
-  /// 32-bit floating point.
-  case float32 = "f32"
-  /// 16-bit floating point with the range of 32 bits.
-  case bfloat16 = "bf16"
+extension ModelOptions.ComputeType: ExpressibleByArgument {}
+
+extension OptimizerOptions.State: ExpressibleByArgument {}
+
+extension RunOptions.DeviceChoice: ExpressibleByArgument {
+  /// Figures are of a device that was named, so `auto` is no choice on a command line.
+  public static var allValueStrings: [String] {
+    allCases.filter { $0 != .auto }.map(\.rawValue)
+  }
+
+  /// The choice of that name, unless it is `auto`.
+  public init?(argument: String) {
+    guard Self.allValueStrings.contains(argument) else { return nil }
+    self.init(rawValue: argument)
+  }
 }
 
 /// The number type of an exported folder's weights.
@@ -25,16 +35,6 @@ package enum ForcedRoutingRule: String, ExpressibleByArgument, CaseIterable, Sen
   case uniform
   /// Drawn without repetition, the same in every run.
   case random
-}
-
-/// What a benchmark computes on.
-package enum BenchDevice: String, ExpressibleByArgument, CaseIterable, Sendable {
-  /// The processor.
-  case cpu
-  /// The first of NVIDIA's GPUs.
-  case cuda
-  /// The first Ascend NPU.
-  case npu
 }
 
 /// When text is coloured.

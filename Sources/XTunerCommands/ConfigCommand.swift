@@ -1,4 +1,7 @@
 package import ArgumentParser
+import XTunerConfiguration
+import XTunerInput
+import XTunerRun
 
 /// `xtuner config`: what a configuration says, and what it may say.
 package struct ConfigCommand: ParsableCommand {
@@ -45,6 +48,20 @@ package struct ConfigCheckCommand: EngineCommand {
   package init() {}
 
   package var request: EngineRequest { .configCheck(self) }
+
+  /// What `--form-only` comes to, for which nothing of the engine is needed; nil where the command
+  /// asks for more, or for JSON, which the engine writes.
+  package func formOutcome() -> CommandLineOutcome? {
+    guard formOnly, !json else { return nil }
+    do throws(ConfigurationError) {
+      _ = try RunConfiguration.load(file: source.file, overrides: source.overrides)
+      // An empty line stands where the engine lists what it found.
+      return .text("\(source.file): no problems\n")
+    } catch {
+      let text = "error: \(ReadableText.message(error.listing))"
+      return .failure(text.wrapped(for: .standardError))
+    }
+  }
 }
 
 /// `xtuner config show`: the resolved configuration.

@@ -74,8 +74,7 @@ package struct DataStatsCommand: EngineCommand {
 
   @OptionGroup package var source: ConfigurationArguments
 
-  @Flag(help: "Print one JSON object.")
-  package var json = false
+  @OptionGroup package var result: ResultOption
 
   package init() {}
 

@@ -1,4 +1,5 @@
 package import ArgumentParser
+package import XTunerConfiguration
 import XTunerInput
 
 /// `xtuner generate`: text or a chat from a model folder.
@@ -63,10 +64,9 @@ package struct GenerateCommand: EngineCommand {
   package var seed: UInt64 = 0
 
   @Option(help: "Number type of weights and computation: f32 or bf16.")
-  package var dtype = ComputeType.bfloat16
+  package var dtype = ModelOptions.ComputeType.bf16
 
-  @Option(help: "CPU threads; all cores when left out.")
-  package var threads: Int?
+  @OptionGroup package var threads: ThreadOption
 
   @Flag(help: "Print one JSON object an answer, with token counts and the reason of its end.")
   package var json = false
@@ -84,7 +84,6 @@ package struct GenerateCommand: EngineCommand {
     }
     try OptionLimits.check("--max-tokens", maxTokens, from: 1, .tokens)
     try OptionLimits.check("--top-k", topK, from: 0, .vocabulary)
-    try OptionLimits.check("--threads", threads, from: 1, .threads)
     try OptionLimits.check("--temperature", temperature, "0 or more", .temperature) { $0 >= 0 }
     try OptionLimits.check("--top-p", topP, "above 0 and at most 1", .share) {
       $0 > 0 && $0 <= 1

@@ -84,8 +84,7 @@ package struct TokenizerEncodeCommand: EngineCommand {
         xtuner tokenizer encode --tokenizer tok --input a.txt --out ids.jsonl
       """)
 
-  @Option(help: "A folder with a tokenizer, a tokenizer.json or a tiktoken file.")
-  package var tokenizer: String
+  @OptionGroup package var tokenizer: TokenizerOption
 
   @Option(help: "The text file to encode.")
   package var input: String?
@@ -132,8 +131,7 @@ package struct TokenizerDecodeCommand: EngineCommand {
   @Argument(help: "Token ids.")
   package var ids: [Int32] = []
 
-  @Option(help: "A folder with a tokenizer, a tokenizer.json or a tiktoken file.")
-  package var tokenizer: String
+  @OptionGroup package var tokenizer: TokenizerOption
 
   @Option(help: "A file with one JSON list of ids a line.")
   package var input: String?
@@ -172,8 +170,7 @@ package struct TokenizerInfoCommand: EngineCommand {
   @Argument(help: "A folder with a tokenizer, a tokenizer.json or a tiktoken file.")
   package var tokenizer: String
 
-  @Flag(help: "Print one JSON object.")
-  package var json = false
+  @OptionGroup package var result: ResultOption
 
   package init() {}
 

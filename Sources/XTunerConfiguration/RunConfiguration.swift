@@ -22,7 +22,7 @@ public struct RunConfiguration: Sendable, Equatable {
   /// The update rule.
   public var optimizer = OptimizerOptions()
   /// How the learning rate changes.
-  public var schedule = ScheduleOptions()
+  public var schedule = LearningRateOptions()
   /// What is minimised.
   public var loss = LossOptions()
   /// When the held-out loss is taken.

@@ -1,9 +1,9 @@
 import Torch
 package import XTunerConfiguration
-import XTunerNN
-import XTunerParallel
 import XTunerMoE
 import XTunerModels
+import XTunerNN
+import XTunerParallel
 
 extension DType {
   package init(_ type: ModelOptions.ComputeType) {

@@ -86,10 +86,11 @@ final class TrainingRound {
     }
     hidden = Array(repeating: nil, count: batches.count)
     executions = zip(batches, contexts).map { batch, contexts in
-      zip(zip(engine.model.blocks, contexts), engine.layerPlans).map { block, plan in
+      engine.model.blocks.indices.map { index in
         BlockExecution(
-          block.0, plan: plan, context: block.1, exchanges: engine.exchanges,
-          tokenCount: batch.bounds.last ?? 0, isTraining: purpose == .training)
+          engine.model.blocks[index], plan: engine.layerPlans[index], context: contexts[index],
+          exchanges: engine.exchanges, tokenCount: batch.bounds.last ?? 0,
+          isTraining: purpose == .training)
       }
     }
     guard let check else { return }

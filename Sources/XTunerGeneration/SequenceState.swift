@@ -1,5 +1,43 @@
 import XTunerTokenizers
 
+/// What was generated after one prompt.
+public struct GeneratedSequence: Sendable, Hashable {
+  /// The tokens, with the stop token that ended them, if one did.
+  public var ids: [Int32]
+  /// The text of the tokens without special ones, without the stop token and from before the stop
+  /// string; empty without a tokenizer.
+  public var text: String
+  /// Why it ended.
+  public var finishReason: FinishReason
+
+  /// A sequence from its parts.
+  public init(ids: [Int32], text: String, finishReason: FinishReason) {
+    self.ids = ids
+    self.text = text
+    self.finishReason = finishReason
+  }
+}
+
+/// Why a sequence ended.
+public enum FinishReason: Sendable, Hashable {
+  /// The model chose this stop token.
+  case stopToken(Int32)
+  /// The text reached this stop string.
+  case stopString(String)
+  /// The options allow no more tokens.
+  case maximumTokenCount
+  /// The sequence is as long as the model's context.
+  case contextLimit
+
+  /// The reason as one word for JSON: `stop` for both kinds of stop, otherwise `length`.
+  public var name: String {
+    switch self {
+    case .stopToken, .stopString: "stop"
+    case .maximumTokenCount, .contextLimit: "length"
+    }
+  }
+}
+
 /// One sequence while it is generated.
 struct SequenceState {
   let prompt: [Int32]
@@ -72,5 +110,44 @@ struct SequenceState {
     }
     text += rest
     return rest
+  }
+}
+
+/// Looks for stop strings in text that arrives in pieces, and holds back what may begin one.
+struct StopTextScanner {
+  private let stops: [[UInt8]]
+  private let texts: [String]
+  /// Text that was not handed out, since it may be the beginning of a stop string.
+  private var held: [UInt8] = []
+
+  init(_ stopStrings: [String]) {
+    texts = stopStrings
+    stops = stopStrings.map { Array($0.utf8) }
+  }
+
+  /// The text that is now certain to come before any stop string, and the stop string that was
+  /// found, the one that begins first; text behind it is dropped.
+  mutating func append(_ text: String) -> (text: String, stop: String?) {
+    guard !stops.isEmpty else { return (text, nil) }
+    held += Array(text.utf8)
+    for start in held.indices {
+      for (stop, name) in zip(stops, texts) where held[start...].starts(with: stop) {
+        let before = held[..<start]
+        held = []
+        return (String(decoding: before, as: UTF8.self), name)
+      }
+    }
+    let start = held.indices.first { start in
+      stops.contains { $0.starts(with: held[start...]) }
+    }
+    let certain = held[..<(start ?? held.endIndex)]
+    held = Array(held[certain.endIndex...])
+    return (String(decoding: certain, as: UTF8.self), nil)
+  }
+
+  /// The text that was held back, when nothing more comes.
+  mutating func finish() -> String {
+    defer { held = [] }
+    return String(decoding: held, as: UTF8.self)
   }
 }

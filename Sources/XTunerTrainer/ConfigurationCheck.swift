@@ -83,7 +83,7 @@ public struct ConfigurationCheck {
     if let model {
       let configuration = configuration
       attempt("tokenizer.path") {
-        try TrainingRun.checkVocabulary(tokenizer, model)
+        try model.checkVocabulary(of: tokenizer)
         if configuration.model.path != nil {
           try configuration.checkEndTokens(of: model, tokenizer)
         }

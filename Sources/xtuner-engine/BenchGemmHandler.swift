@@ -13,7 +13,7 @@ enum BenchGemmHandler {
   private static let lengths = [2048, 8192]
 
   static func run(_ command: BenchGemmCommand) {
-    if let threads = command.threads { Torch.setThreadCount(threads) }
+    if let threads = command.threads.count { Torch.setThreadCount(threads) }
     let rates = MatrixProductShape.ofBenchmarkModel.map { shape -> ShapeRate in
       Output.note(shape.name)
       return (
@@ -40,7 +40,7 @@ enum BenchGemmHandler {
         roofline: StepRoofline(rates: byName, bandwidth: bandwidth.update, length: length)
       )
     }
-    if command.json {
+    if command.result.isJSON {
       writeJSON(rates, kernels, bandwidth, rooflines)
     } else {
       writeText(rates, kernels, bandwidth, rooflines)

@@ -28,7 +28,7 @@ enum BenchLoadHandler {
         ways[index].seconds = min(ways[index].seconds, time.seconds)
       }
     }
-    if command.json {
+    if command.result.isJSON {
       let list = ways.map { way in
         JSONValue.members([
           "name": .string(way.name), "seconds": .number(way.seconds),

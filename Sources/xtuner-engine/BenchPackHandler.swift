@@ -27,7 +27,7 @@ enum BenchPackHandler {
       fill = plan.efficiency
     }
     let rate = Double(command.sampleCount) / best
-    if command.json {
+    if command.result.isJSON {
       return Output.write([
         "bench": "pack", "samples": .integer(command.sampleCount),
         "sequence_length": .integer(command.sequenceLength), "packs": .integer(packCount),

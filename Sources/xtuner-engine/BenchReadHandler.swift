@@ -34,7 +34,7 @@ enum BenchReadHandler {
         ways[index].seconds = min(ways[index].seconds, (clock.now - start).seconds)
       }
     }
-    if command.json {
+    if command.result.isJSON {
       let list = ways.map { way in
         JSONValue.members([
           "name": .string(way.name), "count": .integer(way.count),

@@ -61,7 +61,7 @@ struct BenchStepHandler {
     Torch.setDeterministic(configuration.run.deterministic)
     model = BenchStepModel(
       shapes, embeddingDeviation: command.embeddingDeviation, computeDType: DType(command.dtype),
-      keepsMaster: command.state == .float32, float8: configuration.float8Modules,
+      keepsMaster: command.state == .f32, float8: configuration.float8Modules,
       float8Products: configuration.float8Products, device: device)
     guard !command.forbidsWaits || device.canForbidWaits else {
       throw CommandFailure(
@@ -183,7 +183,7 @@ struct BenchStepHandler {
     var fields: [(String, JSONValue)] = [
       ("peer", "xtuner"), ("impl", "swift"), ("compile", false),
       ("dtype", .string(command.dtype.rawValue)),
-      ("master", command.state == .float32 ? "fp32" : "none"),
+      ("master", command.state == .f32 ? "fp32" : "none"),
       ("device", .string(device.description)),
       ("layers", .integer(model.configuration.layers.count)),
       ("fp8", .string(configuration.model.float8.rawValue)),

@@ -8,7 +8,8 @@ import XTunerTrainer
 /// `xtuner bench tokenize`.
 enum BenchTokenizeHandler {
   static func run(_ command: BenchTokenizeCommand) throws {
-    let tokenizer = try Tokenizer(path: try ModelLocation.ofProcess.path(of: command.tokenizer))
+    let tokenizer = try Tokenizer(
+      path: try ModelLocation.ofProcess.path(of: command.tokenizer.path))
     guard let data = FileManager.default.contents(atPath: command.input) else {
       throw CommandFailure(.data, "\(command.input): cannot be read; give a text file")
     }
@@ -29,7 +30,7 @@ enum BenchTokenizeHandler {
       }
       return (threads: count, seconds: best)
     }
-    if command.json {
+    if command.result.isJSON {
       let list = results.map { result in
         JSONValue.members([
           "threads": .integer(result.threads), "seconds": .number(result.seconds),

@@ -33,7 +33,7 @@ struct CommandFailure: Error, CustomStringConvertible {
     switch error {
     case let failure as CommandFailure: self = failure
     case let error as TrainingError: self.init(error.exitCode, error.description)
-    case let error as ConfigurationError: self.init(error.exitCode, Self.list(error))
+    case let error as ConfigurationError: self.init(error.exitCode, error.listing)
     case let error as RankEnvironmentError: self.init(error.exitCode, error.description)
     case let error as CommunicationError: self.init(.communication, error.description)
     case let error as RunDirectoryError: self.init(error.exitCode, error.description)
@@ -50,11 +50,6 @@ struct CommandFailure: Error, CustomStringConvertible {
     case let error as CocoaError: self.init(Self.exitCode(error.code), Self.text(error))
     default: self.init(.failure, SystemReason.text(error))
     }
-  }
-
-  private static func list(_ error: ConfigurationError) -> String {
-    let count = error.problems.count
-    return count == 1 ? error.description : "\(count) problems\n\(error.description)"
   }
 
   private static func exitCode(_ code: TokenCacheError.Code) -> RunExitCode {

@@ -13,7 +13,7 @@ enum DataStatsHandler {
       sources: data.training, counts: data.counts,
       sequenceLength: data.packing.sequenceLength, lookAhead: data.packing.lookAhead,
       cutsLongSamples: data.cutsTexts, seed: UInt64(configuration.run.seed))
-    guard command.json else {
+    guard command.result.isJSON else {
       return Output.write(statistics.text(width: Output.tableWidth), terminator: "")
     }
     let encoder = JSONEncoder()

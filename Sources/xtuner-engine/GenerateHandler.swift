@@ -19,7 +19,7 @@ struct GenerateHandler {
 
   /// Generates what the command asks for.
   static func run(_ command: GenerateCommand) throws {
-    if let threads = command.threads { Torch.setThreadCount(threads) }
+    if let threads = command.threads.count { Torch.setThreadCount(threads) }
     var command = command
     command.model = try ModelLocation.ofProcess.path(of: command.model)
     let handler = try GenerateHandler(command)

@@ -19,7 +19,7 @@ enum InfoHandler {
     let cuda = CUDAPlugin(in: Accelerator.programFolder)
     let ascend =
       Accelerator.load(.privateUse) ?? "\(Device.count(of: .privateUse)) NPUs, never tried on one"
-    if command.json {
+    if command.result.isJSON {
       return Output.write([
         "xtuner": .string(XTunerVersion.current), "libtorch": .string(Torch.version),
         "processor": .string(processor), "cpu_capability": .string(Torch.cpuCapability),

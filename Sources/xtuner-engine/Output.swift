@@ -57,9 +57,7 @@ enum Output {
 
   /// Writes a message for people, on a terminal without a break inside a word.
   static func note(_ text: String) {
-    let terminal = Terminal.standardError
-    let shown = terminal.isInteractive ? text.wrapped(columns: terminal.columns) : text
-    StandardStream.error.write("\(shown)\n")
+    StandardStream.error.write("\(text.wrapped(for: .standardError))\n")
   }
 
   /// Asks for input.

@@ -10,7 +10,7 @@ import XTunerTrainer
 /// `xtuner probe`.
 enum ProbeHandler {
   static func run(_ command: ProbeCommand) throws {
-    if let threads = command.threads { Torch.setThreadCount(threads) }
+    if let threads = command.threads.count { Torch.setThreadCount(threads) }
     let folder = try ModelLocation.ofProcess.path(of: command.model)
     try OutputName.checkFile("--out", command.out, inputs: [command.tokens, folder])
     let input = try ProbeInput(path: command.tokens)
@@ -65,16 +65,6 @@ enum ProbeHandler {
     } else {
       let text = loss.map { ", loss \($0)" } ?? ""
       Output.write("\(command.out): \(input.rowCount) rows of \(input.length) tokens\(text)")
-    }
-  }
-}
-
-extension DType {
-  /// The tensor type that a command line names.
-  init(_ type: ComputeType) {
-    switch type {
-    case .float32: self = .float32
-    case .bfloat16: self = .bfloat16
     }
   }
 }

@@ -9,7 +9,8 @@ import XTunerTrainer
 /// `xtuner tokenizer encode`, `decode` and `info`.
 enum TokenizerHandler {
   static func encode(_ command: TokenizerEncodeCommand) throws {
-    let tokenizer = try Tokenizer(path: try ModelLocation.ofProcess.path(of: command.tokenizer))
+    let tokenizer = try Tokenizer(
+      path: try ModelLocation.ofProcess.path(of: command.tokenizer.path))
     if let text = command.text {
       let ids = try tokenizer.encode(text)
       guard command.json else {
@@ -23,7 +24,7 @@ enum TokenizerHandler {
     guard FileManager.default.isReadableFile(atPath: input) else {
       throw CommandFailure(.data, "--input \(input): cannot be read; give a text file")
     }
-    try OutputName.checkFile("--out", out, inputs: [input, command.tokenizer])
+    try OutputName.checkFile("--out", out, inputs: [input, command.tokenizer.path])
     let threads = command.threads ?? ProcessorCount.available()
     let (text, summary) = try TokenizerCommands.encodedLines(
       tokenizer: tokenizer, input: input, threads: threads)
@@ -45,16 +46,17 @@ enum TokenizerHandler {
   }
 
   static func decode(_ command: TokenizerDecodeCommand) throws {
-    let tokenizer = try Tokenizer(path: try ModelLocation.ofProcess.path(of: command.tokenizer))
+    let tokenizer = try Tokenizer(
+      path: try ModelLocation.ofProcess.path(of: command.tokenizer.path))
     if let out = command.out {
       try OutputName.checkFile(
-        "--out", out, inputs: [command.tokenizer] + (command.input.map { [$0] } ?? []))
+        "--out", out, inputs: [command.tokenizer.path] + (command.input.map { [$0] } ?? []))
     }
     let lists = try command.input.map(readLists) ?? [command.ids]
     let count = Int32(tokenizer.vocabularySize)
     if let id = lists.joined().first(where: { $0 < 0 || $0 >= count }) {
       throw CommandFailure(
-        .data, "\(command.tokenizer): ids must be from 0 to \(count - 1), one is \(id)")
+        .data, "\(command.tokenizer.path): ids must be from 0 to \(count - 1), one is \(id)")
     }
     let texts = try lists.map { ids in
       let text = try tokenizer.decode(ids, skipSpecialTokens: command.skipSpecialTokens)
@@ -68,7 +70,7 @@ enum TokenizerHandler {
   static func info(_ command: TokenizerInfoCommand) throws {
     let tokenizer = try Tokenizer(path: try ModelLocation.ofProcess.path(of: command.tokenizer))
     let special = (0..<Int32(tokenizer.vocabularySize)).filter(tokenizer.isSpecial)
-    if command.json {
+    if command.result.isJSON {
       let tokens = special.map { id in
         JSONValue.members(["id": .integer(Int(id)), "token": .optional(tokenizer.token(of: id))])
       }

@@ -18,7 +18,7 @@ enum XTunerEngine {
       exit(RunExitCode.success.rawValue)
     case .failure(let text):
       Output.note(text)
-      exit(CommandLineOutcome.usageExitCode)
+      exit(RunExitCode.usage.rawValue)
     case .run(let request):
       exit(run(request).rawValue)
     }

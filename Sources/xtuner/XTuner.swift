@@ -1,5 +1,6 @@
 import Foundation
 import XTunerCommands
+import XTunerRun
 import XTunerSystem
 
 /// The program that people start: it parses, answers what needs no libtorch, and becomes the
@@ -9,17 +10,24 @@ enum XTuner {
   static func main() {
     StandardStream.reserveDescriptors()
     let arguments = Array(CommandLine.arguments.dropFirst())
-    switch CommandLineOutcome.parse(arguments) {
+    switch outcome(of: arguments) {
     case .text(let text):
       exit(writeResult(text))
     case .failure(let text):
       StandardStream.error.write("\(text)\n")
-      exit(CommandLineOutcome.usageExitCode)
+      exit(RunExitCode.usage.rawValue)
     case .run:
       let failure = EngineProcess.replaceCurrent(arguments: arguments)
       StandardStream.error.write("error: \(failure)\n")
-      exit(1)
+      exit(RunExitCode.failure.rawValue)
     }
+  }
+
+  /// What the command line comes to, as far as that needs no engine.
+  private static func outcome(of arguments: [String]) -> CommandLineOutcome {
+    let outcome = CommandLineOutcome.parse(arguments)
+    guard case .run(.configCheck(let command)) = outcome else { return outcome }
+    return command.formOutcome() ?? outcome
   }
 
   /// The exit code: a page that nobody got was not shown.
@@ -27,6 +35,6 @@ enum XTuner {
     guard !text.isEmpty, let failure = StandardStream.output.write("\(text)\n") else { return 0 }
     StandardStream.error.write(
       "error: standard output cannot be written: \(String(cString: strerror(failure)))\n")
-    return CommandLineOutcome.storageExitCode
+    return RunExitCode.storage.rawValue
   }
 }

@@ -169,10 +169,15 @@ int check(const char *plugin_path, const char *json, bool is_dry) {
     const char *name;
     void (*check)();
   };
-  constexpr Group groups[] = {{"rows", sanitized::check_rows},          {"attention", sanitized::check_attention},
-                              {"products", sanitized::check_products},  {"router", sanitized::check_router},
-                              {"flat", sanitized::check_flat},          {"fp8", sanitized::check_fp8},
-                              {"fp8 parts", sanitized::check_fp8_parts}};
+  constexpr Group groups[] = {{"attention", sanitized::check_attention},
+                              {"products", sanitized::check_products},
+                              {"norm", sanitized::check_norm},
+                              {"rows", sanitized::check_rows},
+                              {"router", sanitized::check_router},
+                              {"head", sanitized::check_head},
+                              {"float8", sanitized::check_float8},
+                              {"float8 parts", sanitized::check_float8_parts},
+                              {"flat", sanitized::check_flat}};
   for (const auto &group : groups) {
     sanitized::seed(7);
     int64_t before = sanitized::failure_count();

@@ -112,6 +112,9 @@ void add_router(std::vector<Measurement> &list) {
                     auto experts = call<Tensor(T, int64_t)>("xtuner::route_top_k", x, kChosen);
                     return [=] { call<Four(T, int64_t)>("xtuner::expert_order", experts, kExperts); };
                   }});
+}
+
+void add_head(std::vector<Measurement> &list) {
   list.push_back(
       {"cross_entropy_", shape({kLossRows, kVocabulary}), 2.0 * 2 * kLossRows * kVocabulary, 0, [](at::Device device) {
          auto x = normal({kLossRows, kVocabulary}, device);
@@ -247,9 +250,10 @@ std::vector<Measurement> measurements(bool has_native_float8) {
   add_norms(list);
   add_rows(list);
   add_router(list);
+  add_head(list);
   add_flat(list);
   add_products(list);
-  add_fp8(list, has_native_float8);
+  add_float8(list, has_native_float8);
   add_attention(list);
   return list;
 }

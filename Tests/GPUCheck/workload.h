@@ -27,8 +27,8 @@ struct Measurement {
 /// Products of float8 are measured where the device has its own.
 std::vector<Measurement> measurements(bool has_native_float8);
 
-/// Adds float8's operators, see fp8.cpp.
-void add_fp8(std::vector<Measurement> &list, bool has_native_float8);
+/// Adds float8's operators, see float8.cpp.
+void add_float8(std::vector<Measurement> &list, bool has_native_float8);
 
 // Qwen3-30B-A3B, a pack of 16,384 tokens.
 constexpr int64_t kTokens = 16384, kHidden = 2048, kExperts = 128, kChosen = 8, kExpertWidth = 768, kHeads = 32,

@@ -2,7 +2,7 @@
 #include <ATen/ATen.h>
 #include <dlfcn.h>
 
-#include "../../Sources/CTorch/operators/operators.h"
+#include "../../Sources/CTorch/operators/attention/operators.h"
 #include "support.h"
 
 #ifdef XTUNER_EMULATED

@@ -21,10 +21,11 @@ int main(int count, char **arguments) {
     const char *name;
     void (*check)();
   };
-  constexpr Group groups[] = {{"rows", check_rows},           {"attention", check_attention},
-                              {"products", check_products},   {"router", check_router},
-                              {"flat", check_flat},           {"fp8", check_fp8},
-                              {"fp8 parts", check_fp8_parts},
+  constexpr Group groups[] = {{"attention", check_attention}, {"products", check_products},
+                              {"norm", check_norm},           {"rows", check_rows},
+                              {"router", check_router},       {"head", check_head},
+                              {"float8", check_float8},       {"float8 parts", check_float8_parts},
+                              {"flat", check_flat},
 #ifndef XTUNER_DEVICE_KERNELS
                               {"arena", check_arena}
 #endif

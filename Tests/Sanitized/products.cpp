@@ -2,7 +2,7 @@
 #include <ATen/ATen.h>
 
 #include "../../Sources/CTorch/operators/dispatch.h"
-#include "../../Sources/CTorch/operators/operators.h"
+#include "../../Sources/CTorch/operators/products/operators.h"
 #include "support.h"
 
 namespace sanitized {

@@ -4,7 +4,7 @@
 #include <limits>
 
 #include "../../Sources/CTorch/operators/dispatch.h"
-#include "../../Sources/CTorch/operators/operators.h"
+#include "../../Sources/CTorch/operators/router/operators.h"
 #include "support.h"
 
 namespace sanitized {
@@ -40,7 +40,7 @@ void check_scores(at::ScalarType type) {
                  reference::route_top_k(scores, k));
 }
 
-/// Rows in the order of experts, their sums by tokens, and the gradients of both.
+/// Rows in the order of experts.
 void check_orders(int64_t tokens, int64_t slots, int64_t experts, bool one_expert) {
   auto chosen =
       one_expert ? at::full({tokens, slots}, experts - 1, at::kLong) : random_indices({slots, tokens}, experts).t();
@@ -53,29 +53,6 @@ void check_orders(int64_t tokens, int64_t slots, int64_t experts, bool one_exper
   expect_close("expert_order rows " + name, row_of_slot, std::get<1>(theirs));
   expect_close("expert_order counts " + name, counts, std::get<2>(theirs));
   expect_close("expert_order offsets " + name, offsets, std::get<3>(theirs));
-  if (tokens * slots > 3000) return;
-  int64_t columns = one_of({0, 1}) ? width() : between(0, 40);
-  for (auto type : kTypes) {
-    expect_equal_results(
-        text("permute_rows ", name, " x ", columns), {random_view(tokens, columns, type)},
-        [&, token_of_row = token_of_row, row_of_slot = row_of_slot](const Tensors &t) {
-          return Tensors{xtuner::permute_rows(t[0], token_of_row, row_of_slot)};
-        },
-        [token_of_row = token_of_row.cpu()](const Tensors &t) {
-          return Tensors{reference::permute_rows(t[0], token_of_row)};
-        });
-    // Some rows more than slots: those have no gradient.
-    int64_t more = coin() ? 0 : 3;
-    expect_equal_results(
-        text("unpermute_rows ", name, " x ", columns, " and ", more),
-        {random_view(tokens * slots + more, columns, type), random_view(tokens, slots, at::kFloat)},
-        [row_of_slot = row_of_slot](const Tensors &t) {
-          return Tensors{xtuner::unpermute_rows(t[0], t[1], row_of_slot)};
-        },
-        [row_of_slot = row_of_slot.cpu()](const Tensors &t) {
-          return Tensors{reference::unpermute_rows(t[0], t[1], row_of_slot)};
-        });
-  }
 }
 
 }  // namespace

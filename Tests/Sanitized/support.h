@@ -67,12 +67,14 @@ std::string text(const Parts &...parts) {
 int64_t failure_count();
 
 // The groups of checks; each uses random sizes, and the number of threads that is set.
-void check_rows();
 void check_attention();
 void check_products();
-void check_fp8();
-void check_fp8_parts();
+void check_norm();
+void check_rows();
 void check_router();
+void check_head();
+void check_float8();
+void check_float8_parts();
 void check_flat();
 void check_arena();
 

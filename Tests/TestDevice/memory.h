@@ -1,7 +1,12 @@
 // The test device's memory.
 #pragma once
 
-#include <ATen/core/Tensor.h>
+#include <c10/core/Allocator.h>
+#include <c10/core/Device.h>
+
+namespace at {
+class Tensor;
+}
 
 namespace test_device {
 

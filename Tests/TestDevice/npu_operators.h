@@ -2,8 +2,9 @@
 // and the meta functions of torch_npu 2.11.0.post3 and refuse what it excludes.
 #pragma once
 
-#include <ATen/ATen.h>
-#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/core/function_schema.h>
+#include <ATen/core/ivalue.h>
 
 namespace test_device {
 

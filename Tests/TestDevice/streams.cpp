@@ -1,5 +1,7 @@
 #include "streams.h"
 
+#include <ATen/core/Tensor.h>
+
 #include <algorithm>
 #include <array>
 #include <deque>

@@ -7,11 +7,15 @@
 // memory that is freed while another stream than its own may still use it.
 #pragma once
 
-#include <ATen/core/Tensor.h>
 #include <c10/core/Stream.h>
 
 #include <functional>
 #include <string>
+#include <vector>
+
+namespace at {
+class Tensor;
+}
 
 namespace test_device {
 

@@ -57,12 +57,9 @@ import XTunerRun
     #expect(failure.message == "3 problems\nf:2: a.b: r\nf:3: a.b: r\nf:4: a.b: r")
   }
 
-  @Test func usageCodeAndVersionAreThoseOfTheEngine() {
-    #expect(CommandLineOutcome.usageExitCode == RunExitCode.usage.rawValue)
-    #expect(CommandLineOutcome.storageExitCode == RunExitCode.storage.rawValue)
+  @Test func codesOfLowerModulesAreThoseOfTheRun() {
     #expect(TensorFailure.exitCode == RunExitCode.tensorOperation.rawValue)
     #expect(CommunicationError.exitCode == RunExitCode.communication.rawValue)
-    #expect(XTunerCommand.version == XTunerVersion.current)
   }
 
   @Test func theRootHelpListsEveryExitCode() {

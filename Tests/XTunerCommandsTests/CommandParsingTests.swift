@@ -1,5 +1,6 @@
 import ArgumentParser
 import Testing
+import XTunerConfiguration
 
 @testable import XTunerCommands
 
@@ -89,7 +90,7 @@ import Testing
     guard case .probe(let command) = Self.request("probe m --tokens t --out o") else {
       throw Unexpected()
     }
-    #expect(command.dtype == .float32)
+    #expect(command.dtype == .f32)
     #expect(!command.grads)
   }
 
@@ -124,7 +125,9 @@ import Testing
     ("bench step --experts 3 --experts-per-token 5", "at most --experts (3), is 5"),
     ("bench step --heads 7 --kv-heads 2", "must divide --heads (7), is 2"),
     ("demo --threads 0", "--threads must be at least 1"),
-    ("bench step --device tpu", "tpu"), ("bench step --set training.recompute", "KEY=VALUE"),
+    ("bench step --device tpu", "'cpu', 'cuda' or 'npu'"),
+    ("bench step --device auto", "'auto' is invalid"),
+    ("bench step --set training.recompute", "KEY=VALUE"),
     ("bench step --set training.steps=5", "--set training.steps: bench step takes model.fp8"),
     (
       "bench step --recompute 2 --set training.recompute=full",

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Testing
+import XTunerRun
 
 @testable import XTunerCommands
 
@@ -98,7 +99,7 @@ import Testing
       Issue.record("no version")
       return
     }
-    #expect(text == XTunerCommand.version)
+    #expect(text == XTunerVersion.current)
   }
 
   @Test func aGroupWithoutSubcommandPrintsItsHelp() {

@@ -77,7 +77,7 @@ import Testing
   }
 
   @Test func ratiosOfTheConfigurationBecomeSteps() {
-    var options = ScheduleOptions()
+    var options = LearningRateOptions()
     options.name = .wsd
     options.warmupRatio = 0.1
     options.decayRatio = 0.25

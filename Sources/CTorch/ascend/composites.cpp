@@ -1,9 +1,17 @@
 // Operators for which torch_npu has nothing better than ATen's.
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <cmath>
 
-#include "../operators/operators.h"
+#include "../operators/head/operators.h"
+#include "../operators/router/operators.h"
 #include "mapping.h"
 
 namespace xtuner::ascend {
@@ -48,7 +56,7 @@ void adamw(const Tensor &master, const Tensor &gradient, const Tensor &first, co
   if (copy) copy->copy_(master);
 }
 
-/// The hash of the CPU's kernel, kernels_flat.h, of numbers of 32 bits in 64.
+/// The hash of the CPU's kernel, operators/flat/kernels.h, of numbers of 32 bits in 64.
 Tensor hashed(Tensor x) {
   constexpr int64_t kMask = 0xffffffff;
   x = x.bitwise_xor(x.bitwise_right_shift(16)).mul(0x7feb352d).bitwise_and(kMask);

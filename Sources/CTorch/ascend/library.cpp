@@ -59,9 +59,7 @@ CTStatus ct_ascend_register_operators(void) {
                 ", which xtuner's are mapped to:", problems);
     auto library = std::make_unique<torch::Library>(torch::Library::IMPL, "xtuner", c10::DispatchKey::PrivateUse1,
                                                     __FILE__, __LINE__);
-    register_rows(*library);
-    register_attention(*library);
-    register_experts(*library);
+    register_fused(*library);
     register_composites(*library);
     mapping = std::move(library);
   });

@@ -6,9 +6,7 @@
 
 namespace xtuner::ascend {
 
-void register_rows(torch::Library &library);
-void register_attention(torch::Library &library);
-void register_experts(torch::Library &library);
+void register_fused(torch::Library &library);
 void register_composites(torch::Library &library);
 
 }  // namespace xtuner::ascend

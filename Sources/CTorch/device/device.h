@@ -3,7 +3,7 @@
 
 #include <c10/core/impl/VirtualGuardImpl.h>
 
-#include "../bridge.h"
+#include "../guarded.h"
 
 namespace ctorch {
 

@@ -2,8 +2,8 @@
 
 #include <ATen/EmptyTensor.h>
 #include <ATen/core/CachingHostAllocator.h>
-#include <ATen/ops/empty.h>
 
+#include "../bridge.h"
 #include "ctorch_device.h"
 #include "device.h"
 
@@ -25,7 +25,7 @@ bool ctorch::has_pinned_memory(at::Device device) { return pinned_allocator(devi
 
 at::Tensor ctorch::host_buffer(at::Device device, int64_t byte_count) {
   auto *allocator = pinned_allocator(device);
-  if (allocator == nullptr) return at::empty({byte_count}, at::kByte);
+  if (allocator == nullptr) return at::detail::empty_cpu({byte_count}, at::kByte);
   // The storage keeps the allocator's context, by which copies tell the allocator how long they need the memory.
   return at::detail::empty_generic({byte_count}, allocator, c10::DispatchKeySet(c10::DispatchKey::CPU), at::kByte,
                                    std::nullopt);

@@ -1,6 +1,7 @@
 // Streams and events of any back end, by c10's interface of device guards.
 #include <c10/core/Event.h>
 
+#include "../bridge.h"
 #include "ctorch_device.h"
 #include "device.h"
 

@@ -1,10 +1,38 @@
+// Groups of ranks, over Gloo or made by a plug-in (NCCL for CUDA, HCCL for Ascend), and their operations.
 #define USE_C10D_GLOO
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 
-#include "distributed.h"
+#include "../bridge.h"
+#include "ctorch_distributed.h"
+#include "ctorch_plugins.h"
+#include "store.h"
+
+struct ct_group {
+  c10::intrusive_ptr<c10d::Backend> value;
+  /// Operations run in the order of a device's streams, for which no thread of the host has to wait.
+  bool is_ordered = false;
+  /// Whether it had an operation.
+  mutable std::atomic<bool> has_begun = false;
+};
+
+struct ct_work {
+  c10::intrusive_ptr<c10d::Work> value;
+  bool is_ordered = false;
+  std::vector<at::Tensor> tensors;
+
+  ct_work() { tensors.reserve(2); }  // references that `keep` returned stay valid
+  at::Tensor &keep(at::Tensor tensor) { return tensors.emplace_back(std::move(tensor)); }
+};
+
+/// The work's own record of its end, which has no tensors; a back end that keeps none is asked through the work.
+struct ct_outcome {
+  c10::intrusive_ptr<c10::ivalue::Future> result;
+  c10::intrusive_ptr<c10d::Work> work;
+};
 
 namespace {
 
@@ -69,11 +97,19 @@ at::Tensor movable(const at::Tensor &tensor) {
   }
 }
 
-}  // namespace
-
-c10::intrusive_ptr<c10d::Store> ctorch::shared_store(ct_store *store, int64_t timeout_ms) {
+c10::intrusive_ptr<c10d::Store> shared_store(ct_store *store, int64_t timeout_ms) {
   return c10::make_intrusive<SharedStore>(store->value, std::chrono::milliseconds(timeout_ms));
 }
+
+c10::intrusive_ptr<c10::ivalue::Future> result_of(c10d::Work &work) {
+  try {
+    return work.getFutureResult();
+  } catch (const c10::Error &) {
+    return nullptr;  // not every back end has it
+  }
+}
+
+}  // namespace
 
 CTStatus ct_group_create(ct_store *store, const char *prefix, int32_t index, int32_t size, int64_t timeout_ms,
                          bool loopback, ct_group **out) {
@@ -81,8 +117,23 @@ CTStatus ct_group_create(ct_store *store, const char *prefix, int32_t index, int
     auto options = c10d::ProcessGroupGloo::Options::create(std::chrono::milliseconds(timeout_ms));
     options->devices.push_back(loopback ? c10d::ProcessGroupGloo::createDeviceForHostname("127.0.0.1")
                                         : c10d::ProcessGroupGloo::createDefaultDevice());
-    auto own = c10::make_intrusive<c10d::PrefixStore>(prefix, ctorch::shared_store(store, timeout_ms));
+    auto own = c10::make_intrusive<c10d::PrefixStore>(prefix, shared_store(store, timeout_ms));
     *out = new ct_group{c10::make_intrusive<c10d::ProcessGroupGloo>(own, index, size, options)};
+  });
+}
+
+CTStatus ct_group_create_by(CTGroupMaker maker, ct_store *store, const char *prefix, int32_t index, int32_t size,
+                            int64_t timeout_ms, const char *name, ct_group **out) {
+  return guarded([&] {
+    // The group's own part of the store of all ranks.
+    c10::intrusive_ptr<c10d::Store> own =
+        c10::make_intrusive<c10d::PrefixStore>(prefix, shared_store(store, timeout_ms));
+    void *group = nullptr;
+    char message[2048] = "";
+    if (!maker(&own, index, size, timeout_ms, name, &group, message, sizeof(message)))
+      C10_THROW_ERROR(DistBackendError, message);
+    std::unique_ptr<c10::intrusive_ptr<c10d::Backend>> made(static_cast<c10::intrusive_ptr<c10d::Backend> *>(group));
+    *out = new ct_group{*made, /*is_ordered=*/true};
   });
 }
 
@@ -158,3 +209,45 @@ CTStatus ct_work_check(ct_work *work) {
 }
 
 void ct_work_free(ct_work *work) { delete work; }
+
+// ---- The ends of groups and operations of devices
+
+CTStatus ct_group_shutdown(ct_group *group) {
+  return guarded([&] { group->value->shutdown(); });
+}
+
+CTStatus ct_group_abort(ct_group *group) {
+  return guarded([&] { group->value->abort(); });
+}
+
+CTStatus ct_work_outcome(ct_work *work, ct_outcome **out) {
+  return guarded([&] {
+    auto result = result_of(*work->value);
+    *out = new ct_outcome{result, result ? nullptr : work->value};
+  });
+}
+
+CTStatus ct_outcome_check(const ct_outcome *outcome, bool *ended) {
+  return guarded([&] {
+    if (outcome->work) {
+      *ended = outcome->work->isCompleted();
+      if (*ended && outcome->work->exception()) std::rethrow_exception(outcome->work->exception());
+      return;
+    }
+    *ended = outcome->result->completed();
+    if (!*ended) return;
+    if (outcome->result->hasError()) std::rethrow_exception(outcome->result->exception_ptr());
+    switch (static_cast<c10d::WorkResult>(outcome->result->constValue().toInt())) {
+      case c10d::WorkResult::SUCCESS:
+        return;
+      case c10d::WorkResult::TIMEOUT:
+        C10_THROW_ERROR(DistBackendError, "the library's own time-out passed");
+      case c10d::WorkResult::COMM_ERROR:
+        C10_THROW_ERROR(DistBackendError, "the connection to another rank was lost");
+      default:
+        C10_THROW_ERROR(DistBackendError, "the library gives no reason");
+    }
+  });
+}
+
+void ct_outcome_free(ct_outcome *outcome) { delete outcome; }

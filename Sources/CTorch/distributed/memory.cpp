@@ -4,7 +4,8 @@
 #include <atomic>
 #include <mutex>
 
-#include "distributed.h"
+#include "../guarded.h"
+#include "ctorch_distributed.h"
 
 namespace {
 

@@ -2,8 +2,9 @@
 #include <c10/core/TensorImpl.h>
 #include <c10/core/TensorOptions.h>
 
+#include "../bridge.h"
 #include "../device/device.h"
-#include "distributed.h"
+#include "ctorch_distributed.h"
 
 namespace {
 

@@ -1,4 +1,6 @@
-#include <ATen/ops/empty.h>
+#include "store.h"
+
+#include <ATen/EmptyTensor.h>
 #include <c10/util/Logging.h>
 
 #include <algorithm>
@@ -6,7 +8,8 @@
 #include <cstring>
 #include <thread>
 
-#include "distributed.h"
+#include "../bridge.h"
+#include "ctorch_distributed.h"
 
 namespace ctorch {
 
@@ -60,7 +63,7 @@ CTStatus ct_store_set(ct_store *store, const char *key, const uint8_t *bytes, si
 CTStatus ct_store_get(ct_store *store, const char *key, ct_tensor **out) {
   return guarded([&] {
     std::vector<uint8_t> value = store->value->get(key);
-    auto tensor = at::empty({static_cast<int64_t>(value.size())}, at::kByte);
+    at::Tensor tensor(at::detail::empty_cpu({static_cast<int64_t>(value.size())}, at::kByte));
     if (!value.empty()) std::memcpy(tensor.data_ptr(), value.data(), value.size());
     *out = new ct_tensor{tensor};
   });

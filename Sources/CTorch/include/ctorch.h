@@ -235,7 +235,7 @@ CTStatus ct_cross_entropy(ct_tensor *logits, ct_tensor *targets, ct_tensor *_Nul
                           bool reference, ct_tensor *_Nullable *_Nonnull out_losses,
                           ct_tensor *_Nullable *_Nonnull out_log_sum_exp);
 
-// ---- float8_e4m3fn: values and float32 scales, by the rule in operators/fp8_rule.h. Inputs are bf16 or f32.
+// ---- float8_e4m3fn: values and float32 scales, by the rule in operators/float8/rule.h. Inputs are bf16 or f32.
 
 /// Tiles of 128 elements of a row. x: [R, K] -> values [R, K], scales [R, ceil(K / 128)] with strides (1, R).
 CTStatus ct_fp8_quantize_rows(ct_tensor *x, bool reference, ct_tensor *_Nullable *_Nonnull out_values,

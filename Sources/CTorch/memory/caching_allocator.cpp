@@ -10,7 +10,7 @@
 #include <cstring>
 #include <mutex>
 
-#include "../bridge.h"
+#include "../guarded.h"
 #include "arena.h"
 
 namespace {

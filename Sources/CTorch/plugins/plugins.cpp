@@ -1,10 +1,10 @@
 // Opening libraries of devices, and asking the NVIDIA driver through the functions that it exports.
-#include <ATen/Context.h>
+#include <ATen/Parallel.h>
 #include <dlfcn.h>
 
 #include <cstring>
 
-#include "../bridge.h"
+#include "../guarded.h"
 #include "ctorch_plugins.h"
 
 namespace {
@@ -45,13 +45,19 @@ class Driver {
   }
 };
 
+void *function_of(const char *plugin, const char *name) {
+  void *library = dlopen(plugin, RTLD_NOW);
+  TORCH_CHECK(library != nullptr, dlerror());
+  return dlsym(library, name);
+}
+
 }  // namespace
 
 CTStatus ct_torch_folder(const char **out) {
   return guarded([&] {
     static const std::string folder = [] {
       Dl_info info;
-      TORCH_CHECK(dladdr(reinterpret_cast<void *>(&at::globalContext), &info) != 0 && info.dli_fname != nullptr,
+      TORCH_CHECK(dladdr(reinterpret_cast<void *>(&at::get_num_threads), &info) != 0 && info.dli_fname != nullptr,
                   "libtorch's file is not known");
       std::string path = info.dli_fname;
       auto slash = path.rfind('/');
@@ -104,4 +110,22 @@ void ct_cuda_attention_choices(char *text, int64_t capacity) {
   auto tell = reinterpret_cast<Tell>(dlsym(RTLD_DEFAULT, "xtuner_cuda_attention_choices"));
   if (capacity > 0) text[0] = 0;
   if (tell != nullptr) tell(text, capacity);
+}
+
+CTStatus ct_plugin_group_maker(const char *plugin, CTGroupMaker *out) {
+  return guarded([&] {
+    auto maker = reinterpret_cast<CTGroupMaker>(function_of(plugin, "xtuner_group_create"));
+    TORCH_CHECK(maker != nullptr, plugin, " has no xtuner_group_create: it is of another version; build it again");
+    *out = maker;
+  });
+}
+
+CTStatus ct_plugin_write_flight_record(const char *plugin, const char *path, bool *written) {
+  return guarded([&] {
+    using Write = bool (*)(const char *, char *, int64_t);
+    auto write = reinterpret_cast<Write>(function_of(plugin, "xtuner_write_flight_record"));
+    *written = write != nullptr;
+    char message[2048] = "";
+    TORCH_CHECK(!write || write(path, message, sizeof(message)), message);
+  });
 }

@@ -34,7 +34,7 @@ __global__ void adamw_kernel(float *master, const Gradient *gradient, float *fir
   if (copy != nullptr) store<N>(copy + i, p);
 }
 
-/// The random bits of the CPU's kernel: see kernels_flat.h of CTorch.
+/// The random bits of the CPU's kernel: see operators/flat/kernels.h of CTorch.
 __device__ inline uint32_t hashed(uint32_t x) {
   x ^= x >> 16;
   x *= 0x7feb352du;

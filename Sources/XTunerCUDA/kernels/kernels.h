@@ -4,7 +4,7 @@
 // operators check; see the CPU operators of the same names for what is computed.
 #pragma once
 
-#include "../../CTorch/operators/adamw.h"
+#include "../../CTorch/operators/flat/adamw.h"
 #include "launch.h"
 
 namespace xtuner::cuda {
@@ -97,7 +97,7 @@ void narrow_offsets(const int64_t *offsets, int32_t *ends, int64_t count, cudaSt
 /// Zeros where a group has no rows; each group has `bytes` bytes.
 void clear_empty_groups(void *groups, const int64_t *offsets, int64_t count, int64_t bytes, cudaStream_t stream);
 
-// ---- fp8.cu, by the rule of CTorch/operators/fp8_rule.h. Elements are bfloat16 or float32, values float8_e4m3fn.
+// ---- float8.cu, by the rule of CTorch/operators/float8/rule.h. Elements are bfloat16 or float32, values float8_e4m3fn.
 /// Matrices of the same sizes, one after another.
 struct Matrices {
   int64_t count, rows, width;
@@ -158,7 +158,7 @@ constexpr int64_t kSinkTokens = 64;
 void sink_gradients(Element element, HeadRows grad, HeadRows out, const float *sinks, const float *logsumexp,
                     float *partial, int64_t tokens, int64_t heads, int64_t width, cudaStream_t stream);
 
-// ---- fp8_parts.cu
+// ---- float8_parts.cu
 /// Elements start ..< start + count of `groups` matrices of rows x width.
 struct FlatPart {
   int64_t start, count, groups, rows, width;

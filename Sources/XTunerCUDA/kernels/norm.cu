@@ -1,6 +1,6 @@
 // Root-mean-square normalisation of rows, alone or after an addition. One block a row; a row is read twice, the second
 // time from the cache.
-#include "fp8.cuh"
+#include "float8.cuh"
 #include "kernels.h"
 #include "reduce.cuh"
 

@@ -16,7 +16,6 @@
 #include <optional>
 #include <tuple>
 
-#include "../../CTorch/operators/arguments.h"
 #include "../kernels/kernels.h"
 
 /// The dispatcher's key under which the operators are registered; Tests/EmulatedCUDA takes the CPU's.
@@ -75,6 +74,13 @@ void check_devices(const char *what, const Tensor &x, const Others &...others) {
 inline void check_row_count(int64_t rows, const char *what) {
   TORCH_CHECK(rows <= std::numeric_limits<int32_t>::max(), what, ": ", rows, " rows are more than ",
               std::numeric_limits<int32_t>::max());
+}
+
+/// The rows of a tensor of any dimensions.
+inline int64_t row_count(const Tensor &x, const char *what) {
+  int64_t rows = x.size(-1) == 0 ? 0 : x.numel() / x.size(-1);
+  check_row_count(rows, what);
+  return rows;
 }
 
 /// Values of float8 for numbers like x, of these sizes.

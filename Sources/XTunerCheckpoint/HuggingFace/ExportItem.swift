@@ -14,12 +14,7 @@ struct ExportItem {
   static func all(
     of model: LanguageModel, units: ModelUnits, dtype: DType
   ) -> [ExportItem] {
-    // own names
-    let parameters = Dictionary(uniqueKeysWithValues: model.parameters.map { ($0.name, $0) })
-    return WeightMap(model).entries.map { entry in
-      guard let parameter = parameters[entry.parameter] else {
-        preconditionFailure("WeightMap has \(entry.parameter), the model has not")
-      }
+    WeightMap(model).placed(in: model).map { entry, parameter in
       func assembled(_ dtype: DType) throws -> Tensor {
         try units.assembled(parameter, elements: entry.elementRange, dtype: dtype)
           .view(entry.shape)

@@ -11,6 +11,7 @@ extension HFCheckpointFolder {
   public func untying(
     _ configuration: ModelConfiguration
   ) throws(CheckpointError) -> ModelConfiguration {
+    guard configuration.tiesEmbeddings else { return configuration }
     let names = WeightMap(configuration)
     guard let embedding = names.embeddingName, let head = names.tiedHeadName,
       contains(embedding), contains(head),

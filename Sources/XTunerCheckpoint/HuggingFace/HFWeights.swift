@@ -14,13 +14,8 @@ public enum HFWeights {
   public static func load(
     _ folder: HFCheckpointFolder, into model: LanguageModel, units: ModelUnits
   ) throws(CheckpointError) {
-    let (names, blocks) = try checked(folder, model.configuration)
-    // own names
-    let parameters = Dictionary(uniqueKeysWithValues: model.parameters.map { ($0.name, $0) })
-    for entry in names.entries {
-      guard let parameter = parameters[entry.parameter] else {
-        preconditionFailure("WeightMap has \(entry.parameter), the model has not")
-      }
+    let (names, blocks) = try checked(folder, model)
+    for (entry, parameter) in names.placed(in: model) {
       let elements = try blocks.reader(of: entry.name, in: folder)
       let unit = units.unit(of: parameter)
       let isFinite = withoutGradients {
@@ -40,19 +35,19 @@ public enum HFWeights {
   public static func check(
     _ folder: HFCheckpointFolder, _ configuration: ModelConfiguration
   ) throws(CheckpointError) {
-    _ = try checked(folder, configuration)
+    _ = try checked(folder, configuration.makeModel())
   }
 
   private static func checked(
-    _ folder: HFCheckpointFolder, _ configuration: ModelConfiguration
+    _ folder: HFCheckpointFolder, _ model: LanguageModel
   ) throws(CheckpointError) -> (names: WeightMap, blocks: Float8Blocks) {
-    var names = WeightMap(configuration)
+    var names = WeightMap(model)
     if let embedding = names.embeddingName, let head = names.tiedHeadName,
       !folder.contains(embedding), folder.contains(head)
     {
       names = names.withEmbeddingUnderHeadName()
     }
-    let blocks = try Float8Blocks(folder, configuration)
+    let blocks = try Float8Blocks(folder, model.configuration)
     let mismatch = names.mismatch(
       with: folder.entries.filter { !blocks.scaleNames.contains($0.name) }
         .map { ($0.name, $0.shape) })
@@ -101,13 +96,8 @@ public enum HFWeights {
     of model: LanguageModel, units: ModelUnits, dtype: DType,
     part: @escaping (FlatUnit) -> Tensor = { $0.weights }
   ) -> [(name: String, shape: [Int], make: () throws -> Tensor)] {
-    // own names
-    let parameters = Dictionary(uniqueKeysWithValues: model.parameters.map { ($0.name, $0) })
-    return WeightMap(model).entries.map { entry in
-      guard let parameter = parameters[entry.parameter] else {
-        preconditionFailure("WeightMap has \(entry.parameter), the model has not")
-      }
-      return (
+    WeightMap(model).placed(in: model).map { entry, parameter in
+      (
         entry.name, entry.shape,
         {
           let start = entry.elementOffset

@@ -131,7 +131,7 @@ public struct RunCheckpointStore: Sendable, Hashable {
 
   /// Writes a checkpoint, then applies retention.
   ///
-  /// The calling thread does all the work; see `CheckpointWriter` for the background.
+  /// The calling thread does all the work.
   ///
   /// - Throws: `CheckpointError` where it cannot be written, as on a full disk; then nothing of it
   ///   is left, and the earlier checkpoints are as they were.

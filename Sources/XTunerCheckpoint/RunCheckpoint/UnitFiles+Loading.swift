@@ -13,7 +13,8 @@ extension UnitFiles {
 
   /// Copies what this rank keeps out of a checkpoint of any number of ranks and any mesh.
   ///
-  /// - Throws: `CheckpointError` where a parameter is not there in full, where the pieces contradict one another or their files, or where a value is not finite.
+  /// - Throws: `CheckpointError` where a parameter is not there in full, where the pieces contradict one
+  ///   another or their files, or where a value is not finite.
   package static func load(_ checkpoint: RunCheckpoint, into parts: [Part]) throws {
     var source = CheckpointSource(checkpoint: checkpoint)
     for kind in Kind.allCases {

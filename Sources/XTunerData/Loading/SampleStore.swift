@@ -61,60 +61,6 @@ func labelHash(bitCount: Int, word: (Int) -> UInt64) -> UInt64 {
   return hash
 }
 
-/// Samples held in memory.
-public struct InMemorySamples: SampleStore {
-  private let samples: [TokenizedSample]
-  private let origins: [SampleOrigin]
-
-  /// Makes a store; `origins` has one entry a sample or none at all.
-  public init(_ samples: [TokenizedSample], origins: [SampleOrigin] = []) {
-    precondition(
-      origins.isEmpty || origins.count == samples.count, "origins must be one a sample or none")
-    self.samples = samples
-    self.origins = origins
-  }
-
-  /// Samples in the store.
-  public var count: Int { samples.count }
-
-  /// Tokens of a sample.
-  public func length(at index: Int) -> Int { samples[index].tokens.count }
-
-  /// Tokens of a sample that carry loss.
-  public func lossTokenCount(at index: Int) -> Int { samples[index].lossTokenCount }
-
-  /// A hash of the sample's token ids.
-  public func contentHash(at index: Int) -> UInt64 {
-    XTunerData.contentHash(of: samples[index].tokens)
-  }
-
-  /// A hash of which tokens of `range` are labels.
-  public func labelHash(at index: Int, range: Range<Int>) -> UInt64 {
-    let flags = samples[index].lossMask[range]
-    return XTunerData.labelHash(bitCount: range.count) { word in
-      let part = flags.dropFirst(64 * word).prefix(64)
-      return part.reversed().reduce(0) { $0 << 1 | ($1 ? 1 : 0) }
-    }
-  }
-
-  /// The sample's record, if origins were given.
-  public func origin(at index: Int) -> SampleOrigin? {
-    origins.isEmpty ? nil : origins[index]
-  }
-
-  /// Appends tokens `range` of a sample and their labels.
-  public func append(
-    at index: Int, range: Range<Int>, tokens: inout [Int32], labels: inout [Int32]
-  ) {
-    let sample = samples[index]
-    tokens.append(contentsOf: sample.tokens[range])
-    for position in range {
-      let isLabel = sample.lossMask[position] && position > range.lowerBound
-      labels.append(isLabel ? sample.tokens[position] : TokenizedSample.ignoredLabel)
-    }
-  }
-}
-
 /// Some of another store's samples, in the order of `indices`.
 public struct SampleSubset: SampleStore {
   private let base: any SampleStore

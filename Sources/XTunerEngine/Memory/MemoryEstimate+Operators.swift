@@ -1,6 +1,6 @@
 // The operators of a layer as what they take and keep, in bytes.
 //
-// Each has the memory behaviour of the operator of its name: Sources/CTorch/operators/autograd.cpp
+// Each has the memory behaviour of the operator of its name: Sources/CTorch/operators/*/operators.cpp
 // says what our own save, libtorch's derivatives.yaml what its own do. A gradient is as large as what
 // it belongs to.
 //

@@ -84,7 +84,7 @@ extension LearningRateSchedule {
   ///   - schedule: The section `schedule`.
   ///   - optimizer: The section `optimizer`, which has the peak.
   ///   - stepCount: Steps of the run, which the configuration may give as epochs only.
-  public init(_ schedule: ScheduleOptions, optimizer: OptimizerOptions, stepCount: Int) {
+  public init(_ schedule: LearningRateOptions, optimizer: OptimizerOptions, stepCount: Int) {
     func steps(_ count: Int?, _ ratio: Double?) -> Int {
       count ?? Int((Double(stepCount) * (ratio ?? 0)).rounded())
     }

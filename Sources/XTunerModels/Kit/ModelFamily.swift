@@ -22,35 +22,6 @@ public struct ModelFamily: Sendable, Hashable {
   /// Modules that a float8 file leaves in bfloat16, by the names of their weights.
   let unquantizedModules: @Sendable (ModelConfiguration) -> [String]
 
-  /// The family of a `model_type`, or nil where there is none.
-  public init?(modelType: String) {
-    guard let found = Self.allCases.first(where: { $0.modelType == modelType }) else { return nil }
-    self = found
-  }
-
-  init(
-    modelType: String, architecture: String,
-    usedKeys: Set<String>,  // own names
-    ignoredKeys: [String: String],  // own names
-    read: @escaping @Sendable (inout ConfigurationReader) -> ModelConfiguration,
-    check: @escaping @Sendable (ModelConfiguration, inout ContradictionList) -> Void,
-    write: @escaping @Sendable (ModelConfiguration, inout JSONObject) -> Void,
-    makeModel: @escaping @Sendable (ModelConfiguration) -> LanguageModel,
-    mapWeights: @escaping @Sendable (ModelConfiguration, inout WeightMap) -> Void,
-    unquantizedModules: @escaping @Sendable (ModelConfiguration) -> [String]
-  ) {
-    self.modelType = modelType
-    self.architecture = architecture
-    self.usedKeys = usedKeys
-    self.ignoredKeys = ignoredKeys
-    self.read = read
-    self.check = check
-    self.write = write
-    self.makeModel = makeModel
-    self.mapWeights = mapWeights
-    self.unquantizedModules = unquantizedModules
-  }
-
   /// Two families are the same where their `model_type` is.
   public static func == (first: ModelFamily, second: ModelFamily) -> Bool {
     first.modelType == second.modelType
@@ -60,11 +31,19 @@ public struct ModelFamily: Sendable, Hashable {
   public func hash(into hasher: inout Hasher) { hasher.combine(modelType) }
 }
 
+extension ModelFamily {
+  /// The family of a `model_type`, or nil where there is none.
+  public init?(modelType: String) {
+    guard let found = Self.allCases.first(where: { $0.modelType == modelType }) else { return nil }
+    self = found
+  }
+}
+
 extension ModelConfiguration {
   /// The model, without memory.
   public func makeModel() -> LanguageModel { family.makeModel(self) }
 
-  /// Counts and work of the model.
+  /// Counts and work of the model, which is built for it; a built one has its own.
   public var facts: ModelFacts { makeModel().facts }
 }
 

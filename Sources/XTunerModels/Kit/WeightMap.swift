@@ -1,4 +1,4 @@
-import XTunerNN
+public import XTunerNN
 
 /// The tensors of a Hugging Face checkpoint, and where each belongs in the engine's parameters.
 ///
@@ -41,8 +41,7 @@ public struct WeightMap: Sendable, Hashable {
   public private(set) var entries: [Entry] = []
   /// A name that a file may hold beside these, or in the embedding's place: that of a tied head.
   ///
-  /// `HFCheckpointFolder.untying(_:)` compares both values before a model is
-  /// built.
+  /// `HFCheckpointFolder.untying(_:)` compares both before a model is built.
   public private(set) var tiedHeadName: String?
   private var shapes: [String: [Int]] = [:]  // own names
 
@@ -59,6 +58,20 @@ public struct WeightMap: Sendable, Hashable {
     precondition(
       parameters.allSatisfy { named.contains($0.path) },
       "\(model.configuration.family.modelType): a weight has no name in files")
+  }
+
+  /// Each tensor of a file with the parameter of `model`, which this is the map of, that holds it.
+  public func placed(
+    in model: LanguageModel
+  ) -> [(entry: Entry, parameter: XTunerNN.Parameter)] {
+    // own names
+    let parameters = Dictionary(uniqueKeysWithValues: model.parameters.map { ($0.name, $0) })
+    return entries.map { entry in
+      guard let parameter = parameters[entry.parameter] else {
+        preconditionFailure("the map has \(entry.parameter), the model has not")
+      }
+      return (entry, parameter)
+    }
   }
 
   /// The embedding's name in files.

@@ -1,6 +1,6 @@
 import Foundation
 import XTunerCheckpoint
-public import XTunerRun
+import XTunerRun
 
 /// How a run starts when its directory already holds one.
 public enum ResumePolicy: Sendable, Equatable {
@@ -39,18 +39,16 @@ public enum ResumePolicy: Sendable, Equatable {
   }
 }
 
-/// How a run ended.
-public struct TrainingOutcome: Sendable {
-  /// Optimizer steps done, over all sessions of the run.
-  public var step: Int
-  /// The first step that this session computed; nil when no step was taken.
-  public var firstStep: Int?
-  /// Whether a signal stopped it early; a checkpoint was written.
-  public var isStopped: Bool
-  /// The loss of the last step; nil when no step was taken.
-  public var finalLoss: Double?
-  /// The exported Hugging Face folder, if one was written.
-  public var exportPath: String?
-  /// Where everything is.
-  public var layout: RunLayout
+extension ResumePolicy {
+  /// The checkpoint that the model has to fit, before ranks have met.
+  ///
+  /// Each of them reads it, and nothing is cleaned up; `StartingPoint` decides later and reports what is
+  /// wrong.
+  func existingCheckpoint(in layout: RunLayout) -> RunCheckpoint? {
+    switch self {
+    case .automatic: try? RunCheckpointStore(folder: layout.checkpoints).latestComplete()
+    case .checkpoint(let path): try? RunCheckpoint(path: path)
+    case .never, .anew: nil
+    }
+  }
 }

@@ -2,6 +2,7 @@ import Foundation
 import XTunerCheckpoint
 import XTunerConfiguration
 import XTunerModels
+import XTunerRun
 import XTunerTokenizers
 
 /// What a model whose weights are random takes over: rows of the embedding, begin and end tokens.
@@ -98,5 +99,19 @@ extension ModelConfiguration {
     endTokenIDs = tokens.endTokenIDs
     paddingTokenID = nil
     return true
+  }
+}
+
+extension ModelConfiguration {
+  /// A tokenizer with more ids than the embedding has rows would fail in the middle of a step.
+  func checkVocabulary(of tokenizer: Tokenizer) throws {
+    guard tokenizer.vocabularySize > vocabularySize else { return }
+    throw TrainingError(
+      .model,
+      """
+      the tokenizer's largest id is \(tokenizer.vocabularySize - 1), the model's embedding has \
+      \(vocabularySize) rows (vocab_size); use the model's own tokenizer, or set \
+      model.overrides.vocab_size to at least \(tokenizer.vocabularySize) when training from scratch
+      """)
   }
 }

@@ -25,7 +25,7 @@ enum DemoHandler {
     let tokenizer = try files.trainTokenizer()
     step(2, "trained a tokenizer of \(tokenizer.vocabularySize) tokens: \(files.tokenizer)")
     let cores = ProcessorCount.available()
-    try files.writeConfiguration(tokenizer, threads: command.threads ?? cores)
+    try files.writeConfiguration(tokenizer, threads: command.threads.count ?? cores)
     step(3, "wrote the configuration \(files.configuration)")
 
     let configuration = try RunConfiguration.load(file: files.configuration)

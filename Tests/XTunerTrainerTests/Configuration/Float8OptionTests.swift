@@ -53,6 +53,12 @@ import XTunerNN
     return error?.description ?? ""
   }
 
+  /// A configuration is read without libtorch, so its list of layers stands beside the engine's own.
+  @Test func theLayersOfTheOptionAreThoseOfTheEngine() {
+    #expect(
+      ModelOptions.Float8Layer.allCases.map(\.rawValue) == Float8Module.allCases.map(\.rawValue))
+  }
+
   @Test func nothingIsFloat8UnlessAskedFor() throws {
     #expect(try load("").float8Modules == [])
     #expect(

@@ -2,7 +2,6 @@ import Testing
 import Torch
 
 @testable import XTunerTrainer
-@testable import XTunerLaunch
 @testable import XTunerRun
 @testable import XTunerConfiguration
 @testable import XTunerEngine
