@@ -13,8 +13,11 @@ public final class HostSwap {
   public init(device: Device = .cpu, instruments: Instruments = Instruments()) {
     self.device = device
     copier =
-      device.kind == .cpu
-      ? ThreadSwapCopier(instruments) : StreamSwapCopier(device, instruments)
+      switch device.kind {
+      case .cpu: ThreadSwapCopier(instruments)
+      case .meta: ImaginedSwapCopier()
+      case .cuda, .privateUse: StreamSwapCopier(device, instruments)
+      }
   }
 
   /// Bytes of all host buffers.
