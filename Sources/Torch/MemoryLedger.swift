@@ -82,25 +82,29 @@ public final class MemoryLedger {
     self.handle = handle
   }
 
-  deinit { ct_ledger_release(handle) }
+  deinit { ct_ledger_free(handle) }
 
   /// Runs `body`, whose tensors on ``Device/meta`` count.
   public func use<Result>(_ body: () throws -> Result) rethrows -> Result {
-    ct_ledger_use(handle)
-    defer { ct_ledger_use(nil) }
-    return try body()
+    try withExtendedLifetime(self) {
+      ct_ledger_use(handle)
+      defer { ct_ledger_use(nil) }
+      return try body()
+    }
   }
 
   /// Ends a moment and begins the next one; the first began with the account.
-  public func beginMoment() { ct_ledger_begin_moment(handle) }
+  public func beginMoment() { withExtendedLifetime(self) { ct_ledger_begin_moment(handle) } }
 
   /// All moments so far, the last one up to now.
   public var moments: [Moment] {
-    (0..<ct_ledger_moments(handle)).map { index in
-      var peak = [Int64](repeating: 0, count: MemoryPurpose.allCases.count)
-      var live = peak
-      ct_ledger_moment(handle, index, &peak, &live)
-      return Moment(peak: Parts(peak), live: Parts(live))
+    withExtendedLifetime(self) {
+      (0..<ct_ledger_moments(handle)).map { index in
+        var peak = [Int64](repeating: 0, count: MemoryPurpose.allCases.count)
+        var live = peak
+        withExtendedLifetime(self) { ct_ledger_moment(handle, index, &peak, &live) }
+        return Moment(peak: Parts(peak), live: Parts(live))
+      }
     }
   }
 }

@@ -113,7 +113,7 @@ ct_ledger *ct_ledger_create(int32_t device_kind, int32_t purposes) {
   return ledger;
 }
 
-void ct_ledger_release(ct_ledger *ledger) { delete ledger; }
+void ct_ledger_free(ct_ledger *ledger) { delete ledger; }
 void ct_ledger_use(ct_ledger *ledger) { used = ledger == nullptr ? nullptr : ledger->value; }
 int32_t ct_ledger_purpose(int32_t value) { return std::exchange(purpose, value); }
 void ct_ledger_begin_moment(ct_ledger *ledger) { ledger->value->begin_moment(); }

@@ -14,7 +14,7 @@ typedef struct ct_ledger ct_ledger;
 ///
 /// `device_kind` is the c10::DeviceType whose operators' memory is accounted for.
 ct_ledger *_Nullable ct_ledger_create(int32_t device_kind, int32_t purposes);
-void ct_ledger_release(ct_ledger *ledger);
+void ct_ledger_free(ct_ledger *ledger);
 /// Makes this the account of what this thread allocates on meta; NULL: none.
 void ct_ledger_use(ct_ledger *_Nullable ledger);
 /// Sets what this thread allocates for from now on, with or without an account; gives the purpose before, at first 0.
