@@ -1,4 +1,5 @@
 import Torch
+import XTunerConfiguration
 import XTunerModels
 import XTunerParallel
 
@@ -57,8 +58,8 @@ package struct MemoryAdvice {
     if !setting.swapsOptimizer {
       changes.append(("training.swap_optimizer: true", { $0.swapsOptimizer = true }))
     }
-    if setting.keepsMaster && setting.computeDType == .bfloat16 {
-      changes.append(("optimizer.state: bf16 (rounded updates)", { $0.keepsMaster = false }))
+    if setting.optimizer.state == .f32 && setting.optimizer.name == .adamw && setting.computeDType == .bfloat16 {
+      changes.append(("optimizer.state: bf16 (rounded updates)", { $0.optimizer.state = .bf16 }))
     }
     if options.chunkSize > 256 {
       changes.append(("loss.chunk_size: 256", { $0.options.chunkSize = 256 }))
@@ -86,7 +87,8 @@ package struct MemoryAdvice {
           {
             $0.tokenCount /= 2
             $0.targetCount = $0.tokenCount
-            $0.longestSample /= 2
+            $0.sampleLength /= 2
+            $0.evaluatedTokenCount /= 2
           }
         ))
     }
