@@ -16,7 +16,6 @@
 
 #include "bridge.h"
 #include "device/host_memory.h"
-#include "imagined/ledger.h"
 #include "operators/parallel.h"
 
 namespace ctorch {
@@ -39,12 +38,6 @@ CTStatus fail(CTStatus status, const char *message) noexcept {
 const char *ct_last_error(void) { return last_error.c_str(); }
 
 // ---- Tensors
-
-namespace {
-/// Whether a tensor stands for one with memory: what is read of it is then a plausible constant, and elsewhere libtorch
-/// refuses.
-bool is_imagined(const at::Tensor &tensor) { return tensor.is_meta() && xtuner::imagined::current() != nullptr; }
-}  // namespace
 
 bool ct_tensor_has_same_memory(const ct_tensor *a, const ct_tensor *b) {
   return a->value.device() == b->value.device() &&
@@ -91,10 +84,6 @@ CTStatus ct_tensor_from_bytes(const void *bytes, size_t byte_count, const int64_
     size_t needed = c10::multiply_integers(shape) * c10::elementSize(type);
     TORCH_CHECK(needed == byte_count, "shape ", shape, " needs ", needed, " bytes, got ", byte_count);
     auto target = to_device(device);
-    if (target.is_meta()) {
-      *out = new ct_tensor{at::empty(shape, at::TensorOptions(type).device(target))};
-      return;
-    }
     // A device copies from pinned memory while the host goes on; its allocator keeps the memory as long as that takes.
     auto host = target.is_cpu() || byte_count == 0 ? at::empty(shape, type)
                                                    : host_buffer(target, byte_count).view(type).view(shape);
@@ -114,10 +103,6 @@ CTStatus ct_tensor_from_memory(void *memory, const int64_t *sizes, size_t sizes_
 
 CTStatus ct_tensor_copy_to_host(ct_tensor *tensor, void *bytes, size_t byte_count) {
   return guarded([&] {
-    if (is_imagined(tensor->value)) {
-      std::memset(bytes, 0, byte_count);
-      return;
-    }
     auto host = tensor->value.detach().to(at::kCPU).contiguous();
     TORCH_CHECK(host.nbytes() == byte_count, "the tensor has ", host.nbytes(), " bytes, the buffer ", byte_count);
     if (byte_count > 0) std::memcpy(bytes, host.data_ptr(), byte_count);
@@ -125,10 +110,10 @@ CTStatus ct_tensor_copy_to_host(ct_tensor *tensor, void *bytes, size_t byte_coun
 }
 
 CTStatus ct_tensor_item(ct_tensor *tensor, double *out) {
-  return guarded([&] { *out = is_imagined(tensor->value) ? 0 : tensor->value.item().toDouble(); });
+  return guarded([&] { *out = tensor->value.item().toDouble(); });
 }
 CTStatus ct_tensor_item_integer(ct_tensor *tensor, int64_t *out) {
-  return guarded([&] { *out = is_imagined(tensor->value) ? 0 : tensor->value.item().toLong(); });
+  return guarded([&] { *out = tensor->value.item().toLong(); });
 }
 
 size_t ct_tensor_list_count(const ct_tensor_list *list) { return list->values.size(); }

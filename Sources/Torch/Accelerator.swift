@@ -8,12 +8,12 @@ public enum Accelerator {
   ///
   /// Later calls answer at once.
   public static func load(_ kind: Device.Kind) -> String? {
-    if kind == .cpu || kind == .meta || Device.count(of: kind) > 0 { return nil }
+    if kind == .cpu || Device.count(of: kind) > 0 { return nil }
     if Device.hasBackend(for: kind), kind != .privateUse {
       return "its back end is loaded and finds no device (is there one, and a driver for it?)"
     }
     switch kind {
-    case .cpu, .meta: return nil
+    case .cpu: return nil
     case .cuda:
       do throws(CUDAPlugin.Problem) {
         try CUDAPlugin(in: programFolder).open()

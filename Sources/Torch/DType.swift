@@ -93,8 +93,6 @@ public struct Device: Sendable, Hashable, CustomStringConvertible {
   public enum Kind: Int8, Sendable {
     case cpu = 0
     case cuda = 1
-    /// Shapes without memory: operators compute nothing, see ``MemoryLedger``.
-    case meta = 14
     /// Ascend: the kind that libtorch leaves to back ends outside of it.
     case privateUse = 20
   }
@@ -112,8 +110,6 @@ public struct Device: Sendable, Hashable, CustomStringConvertible {
 
   /// Host memory.
   public static let cpu = Device(kind: .cpu, index: -1)
-  /// No memory at all.
-  public static let meta = Device(kind: .meta, index: -1)
 
   var raw: CTDevice { CTDevice(type: kind.rawValue, index: index) }
 
@@ -123,7 +119,6 @@ public struct Device: Sendable, Hashable, CustomStringConvertible {
       switch kind {
       case .cpu: "cpu"
       case .cuda: "cuda"
-      case .meta: "meta"
       case .privateUse: "npu"
       }
     return index < 0 ? name : "\(name):\(index)"

@@ -64,13 +64,6 @@ extension Tensor {
   /// Copies, and waits for the device.
   public func floats() -> [Float] { to(.float32).elements(as: Float.self) }
 
-  /// The elements, of any floating dtype, converted to `Double` on the host, row-major.
-  ///
-  /// Copies, and waits for the device.
-  public func doubles() -> [Double] {
-    dtype == .float64 ? elements(as: Double.self) : floats().map(Double.init)
-  }
-
   /// The elements converted to `Int64`, row-major.
   ///
   /// Copies, and waits for the device.

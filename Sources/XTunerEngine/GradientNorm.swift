@@ -33,7 +33,8 @@ package struct GradientNorm {
   /// The sum of the squares of each unit's own part; a device is waited for once, not for each piece.
   private static func squares(_ units: [FlatUnit]) -> [Double] {
     let sums = units.map { unit in unit.gradientPieces().map { $0.gradient.squaredSum() } }
-    let numbers = Tensor.stacked(sums.flatMap { $0 }, dim: 0).doubles()
+    let numbers = Tensor.stacked(sums.flatMap { $0 }, dim: 0).to(.cpu).to(.float64)
+      .elements(as: Double.self)
     var rest = numbers[...]
     return sums.map { pieces in
       defer { rest = rest.dropFirst(pieces.count) }

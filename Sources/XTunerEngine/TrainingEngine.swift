@@ -46,8 +46,6 @@ package final class TrainingEngine {
   /// How the time of steps is measured.
   package let instruments = Instruments()
   package let swap: HostSwap
-  /// Where steps without memory are written down; nil in all others.
-  var account: StepAccount?
 
   package init(model: LanguageModel, units: ModelUnits, options: Options = Options()) {
     self.model = model
@@ -101,7 +99,7 @@ package final class TrainingEngine {
   /// different numbers of micro-batches: those that have fewer run along with empty ones.
   package func accumulateGradients(_ microBatches: [MicroBatch]) throws -> StepMeasurement {
     for unit in units.all { unit.clearGradients() }
-    try accounted("quantize", for: .working) { try units.quantize() }
+    try units.quantize()
     let own = microBatches.map {
       $0.slice(mesh.sequence.index, of: mesh.sequence.size)
     }
@@ -125,22 +123,18 @@ package final class TrainingEngine {
         ? try countRows(own, roundCount: roundCount, &measurement) : nil
       if let stepRowsLE { readings.add(expertCounts: stepRowsLE) }
       for round in 0..<roundCount {
-        let pass = withMemory(for: .activations) {
-          TrainingRound(
-            self, batches(of: round, own), divisor: divisor,
-            tokenCount: stepRowsLE == nil ? roundTokenCounts[round] : stepTokenCount,
-            stepTokenCount: stepTokenCount, isLast: round == roundCount - 1, stepRowsLE: stepRowsLE)
-        }
+        let pass = TrainingRound(
+          self, batches(of: round, own), divisor: divisor,
+          tokenCount: stepRowsLE == nil ? roundTokenCounts[round] : stepTokenCount,
+          stepTokenCount: stepTokenCount, isLast: round == roundCount - 1, stepRowsLE: stepRowsLE)
         try pass.run(
           schedule(isFirstRound: round == 0, isLastRound: round == roundCount - 1), &measurement)
         readings.append(pass.readings)
       }
     }
-    try accounted("end of reductions", for: .collectives) {
-      try instruments.wait(for: .reduce, "gradients") {
-        for group in units.groups { try group.finishReduction() }
-        for unit in units.all { try unit.finishReplicas() }
-      }
+    try instruments.wait(for: .reduce, "gradients") {
+      for group in units.groups { try group.finishReduction() }
+      for unit in units.all { try unit.finishReplicas() }
     }
     // On a device most of the step's time passes here, since nothing before waited for it.
     measurement.backwardSeconds +=

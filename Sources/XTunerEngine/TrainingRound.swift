@@ -109,14 +109,10 @@ final class TrainingRound {
       if turn == nil && action.isBackward { turn = clock.now }
       let timeline = action.computes ? engine.instruments.timeline : nil
       try timeline.record(schedule.line(action), .compute, lane: "schedule") {
-        try engine.accounted(schedule.line(action), for: action.memoryPurpose) {
-          try perform(action)
-        }
+        try perform(action)
       }
     }
-    try engine.accounted("end of round", for: .collectives) {
-      for block in reducing { try waitForReduction(groups[block]) }
-    }
+    for block in reducing { try waitForReduction(groups[block]) }
     let end = clock.now
     measurement.forwardSeconds += ((turn ?? end) - start).seconds
     measurement.backwardSeconds += (end - (turn ?? end)).seconds
@@ -293,7 +289,6 @@ final class TrainingRound {
       if let gradient { engine.units.head.accumulate(gradient, for: parameter) }
     }
     guard let gradientTD = norms[0] else { preconditionFailure("the norm has no input gradient") }
-    gradientTD.useMemory(for: .gradients)
     hidden[batch] = gradientTD
   }
 
@@ -345,18 +340,6 @@ final class TrainingRound {
             [], value: .real(zFactor), dtype: .float32, device: sum.device)
         }
       }
-    }
-  }
-}
-
-extension ScheduleAction {
-  /// What the tensors are for that it makes.
-  fileprivate var memoryPurpose: MemoryPurpose {
-    switch self {
-    case .embed, .forward, .recompute, .countRows, .swapOut, .swapIn: .activations
-    case .loss: .head
-    case .backward, .embedBackward: .gradients
-    case .gather, .release, .reduce: .collectives
     }
   }
 }

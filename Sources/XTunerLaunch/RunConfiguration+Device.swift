@@ -85,7 +85,7 @@ extension RunOptions.DeviceChoice {
   /// The choice that means a kind.
   package init(_ kind: Device.Kind) {
     switch kind {
-    case .cpu, .meta: self = .cpu
+    case .cpu: self = .cpu
     case .cuda: self = .cuda
     case .privateUse: self = .npu
     }

@@ -78,7 +78,7 @@ package final class RunRanks {
   package var exchangeNote: String? {
     guard count > 1, mesh.device.kind != mesh.world.device.kind else {
       switch mesh.world.device.kind {
-      case .cpu, .meta: return nil
+      case .cpu: return nil
       case .cuda: return "ranks exchange tensors by NCCL, which has not been tried yet"
       case .privateUse: return "ranks exchange tensors by HCCL, which has not been tried yet"
       }

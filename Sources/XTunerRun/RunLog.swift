@@ -49,13 +49,6 @@ public final class RunLog: Sendable {
   public func write(
     _ level: Level, _ message: String, _ fields: KeyValuePairs<String, String> = [:]
   ) throws(RunDirectoryError) {
-    try write(level, message, fields: fields.map { (name: $0.key, value: $0.value) })
-  }
-
-  /// The same with fields that are put together.
-  public func write(
-    _ level: Level, _ message: String, fields: [(name: String, value: String)]
-  ) throws(RunDirectoryError) {
     var line = "\(Self.timestamp(now())) \(level.rawValue) \(message)"
     for (name, value) in fields {
       let isPlain =

@@ -11,9 +11,7 @@ struct ct_event {
 
 namespace {
 
-/// Whether an operation is over when its call returns.
-bool is_immediate(c10::Device device) { return device.is_cpu() || device.is_meta(); }
-bool is_immediate(CTDevice device) { return is_immediate(to_device(device)); }
+bool is_cpu(CTDevice device) { return to_device(device).is_cpu(); }
 
 c10::Stream to_stream(CTStream stream) {
   auto device = to_device(stream.device);
@@ -33,31 +31,29 @@ c10::impl::VirtualGuardImpl backend(CTStream stream) {
 CTStatus ct_stream_new(CTDevice device, CTStream *out) {
   return guarded([&] {
     *out = {0, device};
-    if (is_immediate(device)) return;
     auto target = to_current_device(device);
-    *out = from_stream(c10::impl::VirtualGuardImpl(target.type()).getNewStream(target));
+    if (!target.is_cpu()) *out = from_stream(c10::impl::VirtualGuardImpl(target.type()).getNewStream(target));
   });
 }
 
 CTStatus ct_stream_current(CTDevice device, CTStream *out) {
   return guarded([&] {
     *out = {0, device};
-    if (is_immediate(device)) return;
     auto target = to_current_device(device);
-    *out = from_stream(c10::impl::VirtualGuardImpl(target.type()).getStream(target));
+    if (!target.is_cpu()) *out = from_stream(c10::impl::VirtualGuardImpl(target.type()).getStream(target));
   });
 }
 
 CTStatus ct_stream_make_current(CTStream stream) {
   return guarded([&] {
-    if (!is_immediate(stream.device)) backend(stream).exchangeStream(to_stream(stream));
+    if (!is_cpu(stream.device)) backend(stream).exchangeStream(to_stream(stream));
   });
 }
 
 CTStatus ct_event_record(CTStream stream, ct_event **out) {
   return guarded([&] {
     *out = nullptr;
-    if (is_immediate(stream.device)) return;
+    if (is_cpu(stream.device)) return;
     auto event = std::make_unique<ct_event>(ct_event{c10::Event(to_device(stream.device).type())});
     event->value.record(to_stream(stream));
     *out = event.release();
@@ -72,7 +68,7 @@ void ct_event_free(ct_event *event) { delete event; }
 
 CTStatus ct_tensor_record_stream(ct_tensor *tensor, CTStream stream) {
   return guarded([&] {
-    if (is_immediate(stream.device) || is_immediate(tensor->value.device())) return;
+    if (is_cpu(stream.device) || tensor->value.device().is_cpu()) return;
     backend(stream).recordDataPtrOnStream(tensor->value.storage().data_ptr(), to_stream(stream));
   });
 }

@@ -38,7 +38,7 @@ CTStatus ct_tensor_attach_memory(ct_tensor *tensor, ct_tensor *other) {
     TORCH_CHECK(storage != storage_of(other), "a tensor's own memory cannot be attached to it");
     TORCH_CHECK(other->value.nbytes() >= storage->nbytes(), "the storage needs ", storage->nbytes(),
                 " bytes, the tensor has ", other->value.nbytes());
-    void *memory = storage->nbytes() == 0 || other->value.is_meta() ? nullptr : other->value.mutable_data_ptr();
+    void *memory = storage->nbytes() == 0 ? nullptr : other->value.mutable_data_ptr();
     storage->set_data_ptr_noswap(
         c10::DataPtr(memory, new c10::Storage(other->value.storage()), &release_storage, storage->device()));
   });

@@ -29,10 +29,7 @@ extension ProcessGroup {
     guard count > 0, size > 1 else { return try copy("all-gather", label, into: output, input) }
     gatheredByteCount += output.byteCount
     let landing = landing(for: output)
-    return try issue(
-      "all-gather", label, landing.flat, staged(input), byteCount: (size - 1) * input.byteCount,
-      finish: imaginedScratch(for: output) ?? landing.finish
-    ) {
+    return try issue("all-gather", label, landing.flat, staged(input), finish: landing.finish) {
       ct_group_all_gather($0, $1[0], $1[1], $2)
     }
   }
@@ -57,11 +54,9 @@ extension ProcessGroup {
       "reduce-scatter of \(label): \(input) into \(size) times \(output)")
     guard count > 0, size > 1 else { return try copy("reduce-scatter", label, into: output, input) }
     // libtorch's own goes through an all-reduce: the whole tensor to all, and order by place.
-    let size = size
-    let parts = withMemory(for: .collectives) {
-      Tensor.empty([size * count], dtype: input.dtype, device: device)
-    }
+    let parts = Tensor.empty([size * count], dtype: input.dtype, device: device)
     let counts = Array(repeating: Int64(count), count: size)
+    let size = size
     func sum() {
       withoutGradients {
         let landing = landing(for: output)
@@ -72,10 +67,7 @@ extension ProcessGroup {
         landing.finish?()
       }
     }
-    return try issue(
-      "reduce-scatter", label, parts, staged(input), byteCount: (size - 1) * output.byteCount,
-      finish: sum
-    ) {
+    return try issue("reduce-scatter", label, parts, staged(input), finish: sum) {
       ct_group_all_to_all($0, $1[0], $1[1], counts, counts, counts.count, $2)
     }
   }
@@ -89,10 +81,7 @@ extension ProcessGroup {
     check([tensor], "all-reduce", label)
     guard tensor.elementCount > 0, size > 1 else { return try nothing("all-reduce", label) }
     let landing = landing(for: tensor, isRead: true)
-    return try issue(
-      "all-reduce", label, landing.flat, byteCount: 2 * (size - 1) * tensor.byteCount / size,
-      finish: landing.finish
-    ) {
+    return try issue("all-reduce", label, landing.flat, finish: landing.finish) {
       ct_group_all_reduce($0, $1[0], operation == .maximum, $2)
     }
   }
@@ -127,11 +116,7 @@ extension ProcessGroup {
     let outputElements = outputCounts.map { Int64($0) * width }
     let inputElements = inputCounts.map { Int64($0) * width }
     let landing = landing(for: output)
-    let kept = Int(inputElements[index]) * input.dtype.size
-    return try issue(
-      "all-to-all", label, landing.flat, staged(input), byteCount: input.byteCount - kept,
-      finish: landing.finish
-    ) {
+    return try issue("all-to-all", label, landing.flat, staged(input), finish: landing.finish) {
       ct_group_all_to_all($0, $1[0], $1[1], outputElements, inputElements, size, $2)
     }
   }
@@ -161,10 +146,6 @@ extension ProcessGroup {
   public func gatherValues(
     _ values: [Double], label: String
   ) throws(CommunicationError) -> [[Double]] {
-    if let imagination {
-      imagination.record("all-gather", label, group: name, byteCount: (size - 1) * values.count * 8)
-      return Array(repeating: values, count: size)
-    }
     let all = Tensor.empty([size * values.count], dtype: .float64, device: device)
     try allGather(into: all, from: Tensor(values, device: device), label: label)
       .wait(onHost: true)
@@ -192,16 +173,6 @@ extension ProcessGroup {
       isRead
       ? staged(output) : Tensor.empty([target.elementCount], dtype: output.dtype, device: device)
     return (place, { withoutGradients { target.copy(from: place) } })
-  }
-
-  /// Where an all-gather among imagined CPUs lands until it is waited for: Gloo gathers into memory of its own
-  /// and copies.
-  private func imaginedScratch(for output: Tensor) -> (() -> Void)? {
-    guard imagination?.kind == .cpu else { return nil }
-    let scratch = withMemory(for: .collectives) {
-      Tensor.empty([output.byteCount], dtype: .uint8, device: .meta)
-    }
-    return { withExtendedLifetime(scratch) {} }
   }
 
   /// What an operation reads, one dim and on the group's device.

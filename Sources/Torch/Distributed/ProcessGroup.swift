@@ -24,10 +24,7 @@ public final class ProcessGroup {
   /// For tests and demonstrations: no operation is seen as done before it was issued this long ago.
   public var simulatedLatency: Duration = .zero
 
-  /// What stands for ranks that do not exist; nil in a group of real ones.
-  public let imagination: Imagination?
-
-  /// Nil in a group of one, and in an imagined one.
+  /// Nil in a group of one.
   private let handle: GroupHandle?
   private let report: FailureReport?
   /// Who looks after operations that run on a device; nil where this rank waits for them itself.
@@ -73,7 +70,7 @@ public final class ProcessGroup {
   ) throws(CommunicationError) {
     let plugin: String? =
       switch device.kind {
-      case .cpu, .meta: nil
+      case .cpu: nil
       case .cuda: CUDAPlugin.path(in: Accelerator.programFolder)
       case .privateUse: Ascend.groupPlugin
       }
@@ -103,7 +100,6 @@ public final class ProcessGroup {
     self.ranks = ranks
     self.index = index
     self.device = device
-    imagination = nil
     guard ranks.count > 1 else {
       (handle, report, watch, order) = (nil, nil, nil, nil)
       return
@@ -139,31 +135,17 @@ public final class ProcessGroup {
     try barrier(label: "")
   }
 
-  private init(
-    name: String, ranks: [Int], index: Int, device: Device, imagination: Imagination? = nil
-  ) {
-    (self.name, self.ranks, self.index) = (name, ranks, index)
-    (self.device, self.imagination) = (device, imagination)
+  private init(alone rank: Int, name: String) {
+    self.name = name
+    ranks = [rank]
+    device = .cpu
+    index = 0
     (handle, report, watch, order) = (nil, nil, nil, nil)
   }
 
   /// A group of one, without connections.
   public static func single(name: String, rank: Int = 0) -> ProcessGroup {
-    ProcessGroup(name: name, ranks: [rank], index: 0, device: .cpu)
-  }
-
-  /// A group of which only this rank exists: operations on tensors without memory return at once.
-  ///
-  /// What they take is entered in the ``MemoryLedger`` that is in use. Where values of other ranks are read, they
-  /// are this rank's.
-  public static func imagined(
-    name: String, ranks: [Int], rank: Int, _ imagination: Imagination
-  ) -> ProcessGroup {
-    guard let index = ranks.firstIndex(of: rank) else {
-      preconditionFailure("rank \(rank) is none of group \(name)'s ranks \(ranks)")
-    }
-    return ProcessGroup(
-      name: name, ranks: ranks, index: index, device: .meta, imagination: imagination)
+    ProcessGroup(alone: rank, name: name)
   }
 
   deinit {
@@ -226,13 +208,9 @@ public final class ProcessGroup {
     return try body()
   }
 
-  /// Issues an operation on the handles of `tensors`; `body` is not called in a group of one and in an
-  /// imagined one.
-  ///
-  /// `byteCount` is what this rank sends to others.
+  /// Issues an operation on the handles of `tensors`; `body` is not called in a group of one.
   func issue(
-    _ name: String, _ label: String, _ tensors: Tensor..., byteCount: Int = 0,
-    finish: (() -> Void)? = nil,
+    _ name: String, _ label: String, _ tensors: Tensor..., finish: (() -> Void)? = nil,
     _ body: (
       _ group: OpaquePointer, _ tensors: [OpaquePointer],
       _ out: UnsafeMutablePointer<OpaquePointer?>
@@ -241,10 +219,7 @@ public final class ProcessGroup {
     if let firstFailure { throw firstFailure }
     operationCount += 1
     let operation = Operation(name: name, label: label, number: operationCount, issued: .now)
-    guard let handle else {
-      imagination?.record(name, label, group: self.name, byteCount: byteCount)
-      return Work(operation, of: self, handle: nil, finish: finish)
-    }
+    guard let handle else { return Work(operation, of: self, handle: nil, finish: finish) }
     var work: OpaquePointer?
     let ownTurn = turn == nil ? order?.reserve() : nil
     ownTurn?.begin()

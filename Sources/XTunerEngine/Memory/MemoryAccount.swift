@@ -15,11 +15,11 @@ package final class MemoryAccount: Sendable {
   }
 
   private let device: Device
-  private let advice: @Sendable () -> MemoryAdvice
+  private let advice: (@Sendable () -> MemoryAdvice)?
   private let holdings = Mutex<[Holding]>([])
 
-  /// Nothing held yet; `advice` is asked when memory is out.
-  package init(device: Device, advice: @escaping @Sendable () -> MemoryAdvice) {
+  /// Nothing held yet; `advice` is asked when memory is out, nil where there is no estimate.
+  package init(device: Device, advice: (@Sendable () -> MemoryAdvice)?) {
     self.device = device
     self.advice = advice
   }
@@ -60,15 +60,19 @@ package final class MemoryAccount: Sendable {
     for (holding, byteCount) in known where byteCount > 0 && holding.isOnHost {
       lines.append("\(holding.name): \(NumberFormat.bytes(byteCount))")
     }
-    lines += Self.lines(advice())
+    guard let advice = advice?() else {
+      lines.append("there is no estimate for this run; docs/memory.md says what settings save")
+      return lines.joined(separator: "\n")
+    }
+    lines += Self.lines(advice)
     return lines.joined(separator: "\n")
   }
 
   private static func lines(_ advice: MemoryAdvice) -> [String] {
     let (peak, moment) = (advice.estimate.peak, advice.estimate.moment)
     var lines = ["a step takes \(NumberFormat.bytes(peak.total)) by the estimate, at '\(moment)':"]
-    for purpose in MemoryPurpose.allCases where peak[purpose] > 0 {
-      lines.append(row(purpose.name.replacing("_", with: " "), peak[purpose]))
+    for (name, part) in MemoryParts.names where peak[keyPath: part] > 0 {
+      lines.append(row(name.replacing("_", with: " "), peak[keyPath: part]))
     }
     guard !advice.options.isEmpty else {
       lines.append("no setting would make it a hundredth smaller; a smaller model would")

@@ -1,5 +1,4 @@
 import Torch
-import XTunerConfiguration
 import XTunerModels
 import XTunerParallel
 
@@ -58,8 +57,8 @@ package struct MemoryAdvice {
     if !setting.swapsOptimizer {
       changes.append(("training.swap_optimizer: true", { $0.swapsOptimizer = true }))
     }
-    if setting.optimizer.state == .f32 && setting.optimizer.name == .adamw && setting.computeDType == .bfloat16 {
-      changes.append(("optimizer.state: bf16 (rounded updates)", { $0.optimizer.state = .bf16 }))
+    if setting.keepsMaster && setting.computeDType == .bfloat16 {
+      changes.append(("optimizer.state: bf16 (rounded updates)", { $0.keepsMaster = false }))
     }
     if options.chunkSize > 256 {
       changes.append(("loss.chunk_size: 256", { $0.options.chunkSize = 256 }))
@@ -87,8 +86,7 @@ package struct MemoryAdvice {
           {
             $0.tokenCount /= 2
             $0.targetCount = $0.tokenCount
-            $0.sampleLength /= 2
-            $0.evaluatedTokenCount /= 2
+            $0.longestSample /= 2
           }
         ))
     }

@@ -37,7 +37,6 @@ public final class ExchangeQueue {
     _ label: String, _ body: @escaping () throws -> [Tensor]
   ) -> PendingTensors {
     let pending = PendingTensors(label: label)
-    if let imagination = group.imagination { return imagine(pending, imagination, body) }
     let (group, turn) = (group, group.reserveTurn())
     let job = Job(
       body: { try group.inTurn(turn, body) }, pending: pending, stream: stream, device: device,
@@ -46,22 +45,6 @@ public final class ExchangeQueue {
     queue.async {
       instruments.record(label, .exchange, lane: lane) { job.run() }
     }
-    return pending
-  }
-
-  /// Runs an exchange among imagined ranks at once; a ledger is of one thread.
-  ///
-  /// What it reads is there until the result is waited for, where the real ranks have a device.
-  private func imagine(
-    _ pending: PendingTensors, _ imagination: Imagination, _ body: @escaping () throws -> [Tensor]
-  ) -> PendingTensors {
-    let result = Result { try withoutGradients { try body() } }
-    guard imagination.kind != .cpu else {
-      pending.finish(result)
-      return pending
-    }
-    pending.finish(
-      result, .init(device: device, event: DeviceEvent(after: stream), inputs: body))
     return pending
   }
 

@@ -61,12 +61,7 @@ public final class ExpertExchange {
     let pending = known ?? PendingRoute()
     let result = queue.submit(label) { [self] in
       if let route = pending.route { return [try scatter(rows, route, label: label)] }
-      let route =
-        if let imagination = group.imagination {
-          imaginedRoute(rowCount: rows.size(0), countsE, imagination)
-        } else {
-          try makeRoute(countsE, label: label)
-        }
+      let route = try makeRoute(countsE, label: label)
       pending.route = route
       // The experts read the offsets: a result like the rows.
       return [try scatter(rows, route, label: label), route.offsets]
@@ -128,31 +123,6 @@ public final class ExpertExchange {
       sent: sentRows, received: receivedRows, order: Tensor(order, device: countsE.device),
       inverse: Tensor(inverse, device: countsE.device),
       offsets: Tensor(offsets, device: countsE.device))
-  }
-
-  /// The route of rows that do not exist: this rank's experts get `expertLoad` times their share of all ranks'
-  /// rows, and the other ranks' experts share the rest.
-  private func imaginedRoute(
-    rowCount: Int, _ countsE: Tensor, _ imagination: Imagination
-  ) -> Route {
-    let share = Double(rowCount) / Double(expertDegree)
-    let own = min(Int((share * imagination.expertLoad).rounded()), rowCount)
-    let (rest, others, home) = (rowCount - own, expertDegree - 1, group.index / tensorDegree)
-    let sent = (0..<expertDegree).flatMap { place in
-      let other = place > home ? place - 1 : place
-      let count =
-        place == home ? own : rest * (other + 1) / others - rest * other / others
-      return Array(repeating: count, count: tensorDegree)
-    }
-    // Every rank sends as many rows to this one as this one keeps.
-    let received = Array(repeating: own, count: group.size)
-    func empty(_ count: Int) -> Tensor {
-      Tensor.empty([count], dtype: .int64, device: countsE.device)
-    }
-    let receivedCount = own * group.size
-    return Route(
-      sent: sent, received: received, order: empty(receivedCount), inverse: empty(receivedCount),
-      offsets: empty(countsE.elementCount / expertDegree))
   }
 
   private func scatter(_ rows: Tensor, _ route: Route, label: String) throws -> Tensor {

@@ -63,24 +63,6 @@ public final class ProcessMesh {
     sequence = .single(name: "sequence")
   }
 
-  /// The mesh of one rank of a layout whose ranks do not exist; its tensors have no memory, see ``MemoryLedger``.
-  public init(imagining layout: ParallelLayout, rank: Int = 0, _ imagination: Imagination) {
-    func group(_ name: String, _ ranks: [Int]) -> ProcessGroup {
-      ranks.count == 1
-        ? .single(name: name, rank: rank)
-        : .imagined(name: name, ranks: ranks, rank: rank, imagination)
-    }
-    device = .meta
-    self.layout = layout
-    self.rank = rank
-    world = group("world", Array(0..<layout.worldSize))
-    shard = group("shard", layout.shardRanks(of: rank))
-    replicate = group("replicate", layout.replicateRanks(of: rank))
-    expert = group("expert", layout.expertRanks(of: rank))
-    expertShard = group("expertShard", layout.expertShardRanks(of: rank))
-    sequence = group("sequence", layout.sequenceRanks(of: rank))
-  }
-
   /// This rank's place among the ranks that read different data.
   public var dataRank: Int { rank / layout.sequence }
   /// Ranks that read different data.

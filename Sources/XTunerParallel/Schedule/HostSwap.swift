@@ -13,11 +13,8 @@ public final class HostSwap {
   public init(device: Device = .cpu, instruments: Instruments = Instruments()) {
     self.device = device
     copier =
-      switch device.kind {
-      case .cpu: ThreadSwapCopier(instruments)
-      case .meta: ImaginedSwapCopier()
-      case .cuda, .privateUse: StreamSwapCopier(device, instruments)
-      }
+      device.kind == .cpu
+      ? ThreadSwapCopier(instruments) : StreamSwapCopier(device, instruments)
   }
 
   /// Bytes of all host buffers.

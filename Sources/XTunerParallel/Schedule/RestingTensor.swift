@@ -28,7 +28,7 @@ public final class RestingTensor {
   /// Starts to bring it back, ahead of its use.
   public func prefetch() {
     guard let swap, case .resting(let swapped) = place else { return }
-    withMemory(for: .moments) { swap.back(swapped) }
+    swap.back(swapped)
     place = .returning(swapped)
   }
 

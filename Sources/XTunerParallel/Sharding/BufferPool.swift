@@ -26,9 +26,7 @@ public final class BufferPool {
 
   /// An empty pool of a device's memory.
   public init(device: Device = .cpu) {
-    make = { byteCount in
-      withMemory(for: .buffers) { Tensor.empty([byteCount], dtype: .uint8, device: device) }
-    }
+    make = { Tensor.empty([$0], dtype: .uint8, device: device) }
   }
 
   /// An empty pool of host memory that `device` copies from and to by itself.

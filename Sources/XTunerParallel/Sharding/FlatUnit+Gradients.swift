@@ -34,9 +34,7 @@ extension FlatUnit {
     if self.gradient == nil, !hasGradient[index], group.size == 1, replicas.size == 1,
       gradient.dtype != .float32
     {
-      let sole = withoutGradients { gradient.contiguous() }
-      sole.useMemory(for: .parameterGradients)
-      soleGradients[index] = sole
+      soleGradients[index] = withoutGradients { gradient.contiguous() }
       hasGradient[index] = true
       return
     }
@@ -141,15 +139,6 @@ extension FlatUnit {
     precondition(reduction == nil, "\(name): a reduction is under way")
     let memory = gradientMemory()
     withoutGradients { zeroMissing(memory) }
-    try withMemory(for: .collectives) { () throws(CommunicationError) in
-      try startReduction(of: memory, wire: wire, isLast: isLast)
-    }
-    for index in hasGradient.indices { hasGradient[index] = false }
-  }
-
-  private func startReduction(
-    of memory: Tensor, wire: GradientWire, isLast: Bool
-  ) throws(CommunicationError) {
     let sum =
       hasGradientShard
       ? Tensor.empty([shardRange.count], dtype: .float32, device: device) : gradientShard()
@@ -166,6 +155,7 @@ extension FlatUnit {
         into: received, from: sent, outputCounts: counts, inputCounts: counts, label: name)
       reduction = Reduction(work: work, sum: sum, received: received, isLast: isLast)
     }
+    for index in hasGradient.indices { hasGradient[index] = false }
   }
 
   /// Waits for a reduction under way and adds its sum to the own part.
@@ -174,10 +164,8 @@ extension FlatUnit {
     try reduction.work.wait()
     withoutGradients {
       if let received = reduction.received {
-        withMemory(for: .collectives) {
-          let parts = received.view([group.size, shardRange.count]).to(.float32)
-          reduction.sum.copy(from: parts.sum(dims: [0]))
-        }
+        let parts = received.view([group.size, shardRange.count]).to(.float32)
+        reduction.sum.copy(from: parts.sum(dims: [0]))
       }
       if hasGradientShard { gradientShard().add(reduction.sum) }
     }
@@ -208,9 +196,7 @@ extension FlatUnit {
   /// The own part's gradient; memory is taken on the first call, as zeros, so padding stays zero.
   private func gradientShard() -> Tensor {
     if let gradient { return gradient }
-    let fresh = withMemory(for: .gradientShards) {
-      Tensor.zeros([shardRange.count], dtype: .float32, device: device)
-    }
+    let fresh = Tensor.zeros([shardRange.count], dtype: .float32, device: device)
     gradient = fresh
     return fresh
   }

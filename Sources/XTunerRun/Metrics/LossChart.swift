@@ -40,7 +40,7 @@ public struct LossChart: Sendable {
     var parts = [header, frame(horizontal, vertical), axes(horizontal, vertical)]
     if all.allSatisfy({ !$0.loss.isFinite }) {
       parts.append(
-        SVG.text("no loss yet", x: width / 2, y: height / 2, size: 14, color: Color.muted))
+        text("no loss yet", x: width / 2, y: height / 2, size: 14, color: Color.muted))
     } else {
       parts.append("<g clip-path=\"url(#plot)\">")
       parts += curves(horizontal, vertical)
@@ -54,14 +54,14 @@ public struct LossChart: Sendable {
   // MARK: - Parts
 
   private var header: String {
-    let size = "width=\"\(SVG.number(width))\" height=\"\(SVG.number(height))\""
-    let box = "viewBox=\"0 0 \(SVG.number(width)) \(SVG.number(height))\""
+    let size = "width=\"\(number(width))\" height=\"\(number(height))\""
+    let box = "viewBox=\"0 0 \(number(width)) \(number(height))\""
     let fonts = "font-family=\"Inter, 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif\""
     return """
       <svg xmlns="http://www.w3.org/2000/svg" \(size) \(box) \(fonts) role="img">
-      <title>\(SVG.escaped(title))</title>
+      <title>\(Self.escaped(title))</title>
       <rect width="100%" height="100%" fill="#ffffff"/>
-      \(SVG.text(title, x: 68, y: 34, size: 17, color: Color.ink, anchor: "start", weight: 600))
+      \(text(title, x: 68, y: 34, size: 17, color: Color.ink, anchor: "start", weight: 600))
       """
   }
 
@@ -69,8 +69,8 @@ public struct LossChart: Sendable {
   private func frame(_ horizontal: ChartScale, _ vertical: ChartScale) -> String {
     let (x, y) = (horizontal.start, vertical.end)
     let size =
-      "width=\"\(SVG.number(horizontal.end - x))\" height=\"\(SVG.number(vertical.start - y))\""
-    return "<clipPath id=\"plot\"><rect x=\"\(SVG.number(x))\" y=\"\(SVG.number(y))\" \(size)/></clipPath>"
+      "width=\"\(number(horizontal.end - x))\" height=\"\(number(vertical.start - y))\""
+    return "<clipPath id=\"plot\"><rect x=\"\(number(x))\" y=\"\(number(y))\" \(size)/></clipPath>"
   }
 
   private func axes(_ horizontal: ChartScale, _ vertical: ChartScale) -> String {
@@ -78,24 +78,24 @@ public struct LossChart: Sendable {
     let step = vertical.tickStep(count: 6)
     for tick in vertical.ticks(count: 6) {
       let y = vertical.position(tick)
-      parts.append(SVG.line(horizontal.start, y, horizontal.end, y, color: Color.grid))
+      parts.append(line(horizontal.start, y, horizontal.end, y, color: Color.grid))
       let label = ChartScale.label(tick, step: step)
       parts.append(
-        SVG.text(label, x: horizontal.start - 9, y: y + 4, size: 12, color: Color.muted, anchor: "end"))
+        text(label, x: horizontal.start - 9, y: y + 4, size: 12, color: Color.muted, anchor: "end"))
     }
     for tick in horizontal.ticks(count: 8, minimumStep: 1) {
       let x = horizontal.position(tick)
-      parts.append(SVG.line(x, vertical.start, x, vertical.start + 5, color: Color.muted))
+      parts.append(line(x, vertical.start, x, vertical.start + 5, color: Color.muted))
       parts.append(
-        SVG.text(Self.stepLabel(tick), x: x, y: vertical.start + 20, size: 12, color: Color.muted))
+        text(Self.stepLabel(tick), x: x, y: vertical.start + 20, size: 12, color: Color.muted))
     }
     parts.append(
-      SVG.line(horizontal.start, vertical.start, horizontal.end, vertical.start, color: Color.muted))
+      line(horizontal.start, vertical.start, horizontal.end, vertical.start, color: Color.muted))
     let middle = (horizontal.start + horizontal.end) / 2
-    parts.append(SVG.text("step", x: middle, y: height - 14, size: 13, color: Color.ink))
+    parts.append(text("step", x: middle, y: height - 14, size: 13, color: Color.ink))
     let center = (vertical.start + vertical.end) / 2
-    let turn = "transform=\"rotate(-90 20 \(SVG.number(center)))\""
-    parts.append(SVG.text("loss", x: 20, y: center, size: 13, color: Color.ink, extra: turn))
+    let turn = "transform=\"rotate(-90 20 \(number(center)))\""
+    parts.append(text("loss", x: 20, y: center, size: 13, color: Color.ink, extra: turn))
     return parts.joined(separator: "\n")
   }
 
@@ -130,20 +130,20 @@ public struct LossChart: Sendable {
     let y = 34.0
     func add(_ label: String, _ sample: (Double) -> String) {
       let textWidth = Double(label.count) * 6.7
-      parts.append(SVG.text(label, x: x, y: y, size: 12.5, color: Color.ink, anchor: "end"))
+      parts.append(text(label, x: x, y: y, size: 12.5, color: Color.ink, anchor: "end"))
       parts.append(sample(x - textWidth - 26))
       x -= textWidth + 50
     }
     if let last = history.evaluation.last(where: \.loss.isFinite) {
       add("evaluation \(NumberFormat.loss(last.loss))") { x in
         let dash = "stroke-dasharray=\"5 4\""
-        return SVG.line(x, y - 4, x + 20, y - 4, color: Color.evaluation, width: 1.6, extra: dash)
+        return line(x, y - 4, x + 20, y - 4, color: Color.evaluation, width: 1.6, extra: dash)
           + marker(x + 10, y - 4)
       }
     }
     if let last = smoothedTraining.last(where: \.loss.isFinite) {
       add("training \(NumberFormat.loss(last.loss)) (smoothed)") { x in
-        SVG.line(x, y - 4, x + 20, y - 4, color: Color.training, width: 2.4)
+        line(x, y - 4, x + 20, y - 4, color: Color.training, width: 2.4)
       }
     }
     return parts.joined(separator: "\n")
@@ -162,21 +162,45 @@ public struct LossChart: Sendable {
         isDrawing = false
         continue
       }
-      let x = SVG.number(horizontal.position(Double(point.step)))
-      let y = SVG.number(vertical.position(point.loss))
+      let x = number(horizontal.position(Double(point.step)))
+      let y = number(vertical.position(point.loss))
       data += "\(isDrawing ? "L" : "M")\(x) \(y)"
       isDrawing = true
     }
     guard !data.isEmpty else { return "" }
-    let style = "stroke=\"\(color)\" stroke-width=\"\(SVG.number(width))\" opacity=\"\(opacity)\""
+    let style = "stroke=\"\(color)\" stroke-width=\"\(number(width))\" opacity=\"\(opacity)\""
     let dashes = dash.map { " stroke-dasharray=\"\($0)\"" } ?? ""
     return "<path d=\"\(data)\" fill=\"none\" stroke-linejoin=\"round\" \(style)\(dashes)/>"
   }
 
   private func marker(_ x: Double, _ y: Double) -> String {
-    let place = "cx=\"\(SVG.number(x))\" cy=\"\(SVG.number(y))\""
+    let place = "cx=\"\(number(x))\" cy=\"\(number(y))\""
     let style = "fill=\"#ffffff\" stroke=\"\(Color.evaluation)\" stroke-width=\"2\""
     return "<circle \(place) r=\"3.4\" \(style)/>"
+  }
+
+  private func line(
+    _ x1: Double, _ y1: Double, _ x2: Double, _ y2: Double, color: String, width: Double = 1,
+    extra: String = ""
+  ) -> String {
+    let from = "x1=\"\(number(x1))\" y1=\"\(number(y1))\""
+    let to = "x2=\"\(number(x2))\" y2=\"\(number(y2))\""
+    return "<line \(from) \(to) stroke=\"\(color)\" stroke-width=\"\(number(width))\" \(extra)/>"
+  }
+
+  private func text(
+    _ content: String, x: Double, y: Double, size: Double, color: String,
+    anchor: String = "middle", weight: Int = 400, extra: String = ""
+  ) -> String {
+    let place = "x=\"\(number(x))\" y=\"\(number(y))\" text-anchor=\"\(anchor)\""
+    let style = "font-size=\"\(number(size))\" font-weight=\"\(weight)\" fill=\"\(color)\""
+    return "<text \(place) \(style) \(extra)>\(Self.escaped(content))</text>"
+  }
+
+  /// A coordinate with one decimal, which no eye can tell from more.
+  private func number(_ value: Double) -> String {
+    let text = NumberFormat.fixed(value, digits: 1)
+    return text.hasSuffix(".0") ? String(text.dropLast(2)) : text
   }
 
   /// A step in full up to 9999, with a prefix above: `12k`, `1.5M`.
@@ -186,6 +210,23 @@ public struct LossChart: Sendable {
     return value == value.rounded()
       ? "\(NumberFormat.fixed(value, digits: 0))\(unit)"
       : "\(NumberFormat.fixed(value, digits: 1))\(unit)"
+  }
+
+  /// Text that XML reads as itself; control characters, which XML forbids, become spaces.
+  private static func escaped(_ text: String) -> String {
+    var result = ""
+    for scalar in text.unicodeScalars {
+      switch scalar {
+      case "&": result += "&amp;"
+      case "<": result += "&lt;"
+      case ">": result += "&gt;"
+      case "\"": result += "&quot;"
+      case _ where scalar.value < 0x20 || scalar.value == 0xFFFE || scalar.value == 0xFFFF:
+        result += " "
+      default: result.unicodeScalars.append(scalar)
+      }
+    }
+    return result
   }
 }
 

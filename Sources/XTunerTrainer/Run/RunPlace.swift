@@ -57,11 +57,20 @@ struct RunPlace {
   private static func memoryAccount(
     _ configuration: RunConfiguration, model: ModelConfiguration, mesh: ProcessMesh
   ) -> MemoryAccount {
-    let setting = MemoryEstimate.Setting(
-      configuration, model: model, layout: mesh.layout, deviceKind: mesh.device.kind)
+    guard configuration.hasMemoryEstimate else {
+      return MemoryAccount(device: mesh.device, advice: nil)
+    }
+    let setting = MemoryEstimate.Setting(configuration, model: model, layout: mesh.layout)
     let packTokenCount = configuration.data.sequenceLength
     return MemoryAccount(device: mesh.device) {
       MemoryAdvice(setting, packTokenCount: packTokenCount)
     }
   }
+}
+
+extension RunConfiguration {
+  /// Whether the memory estimate knows the run.
+  ///
+  /// It knows AdamW's moments; Muon's differ, and so do its exchanges.
+  var hasMemoryEstimate: Bool { optimizer.name == .adamw }
 }

@@ -88,17 +88,23 @@ extension RunSetup {
 
   /// Writes to the log how much memory the tensors of a rank will take at most, and for what.
   private func noteMemory() throws {
-    let mesh = place.ranks.mesh
+    let configuration = place.configuration
+    guard configuration.hasMemoryEstimate else { return }
     let setting = MemoryEstimate.Setting(
-      place.configuration, model: learner.prepared.model.configuration, layout: mesh.layout,
-      deviceKind: mesh.device.kind)
+      configuration, model: learner.prepared.model.configuration, layout: place.ranks.mesh.layout)
     let estimate = MemoryEstimate(setting)
-    let parts = MemoryPurpose.allCases.map { purpose in
-      (name: "\(purpose.name).bytes", value: String(estimate.peak[purpose]))
-    }
+    let peak = estimate.peak
+    func bytes(_ part: KeyPath<MemoryParts, Int>) -> String { String(peak[keyPath: part]) }
     try place.log.write(
       .info, "memory estimate",
-      fields: [("total.bytes", String(estimate.peak.total)), ("at", estimate.moment)] + parts)
+      [
+        "total.bytes": bytes(\.total), "at": estimate.moment, "weights.bytes": bytes(\.weights),
+        "moments.bytes": bytes(\.moments), "gradient_shards.bytes": bytes(\.gradientShards),
+        "buffers.bytes": bytes(\.buffers), "collectives.bytes": bytes(\.collectives),
+        "activations.bytes": bytes(\.activations), "gradients.bytes": bytes(\.gradients),
+        "parameter_gradients.bytes": bytes(\.parameterGradients), "head.bytes": bytes(\.head),
+        "working.bytes": bytes(\.working),
+      ])
   }
 
   /// Writes to every rank's log how much memory its weights took when they were loaded or drawn.

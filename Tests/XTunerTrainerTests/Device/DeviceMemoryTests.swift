@@ -90,7 +90,7 @@ extension DeviceTests {
     setting.options.swapsActivations = true
     setting.options.chunkSize = 128
     setting.swapsOptimizer = true
-    setting.optimizer.state = .bf16
+    setting.keepsMaster = false
     let settings = MemoryAdvice(setting, packTokenCount: 1024).options.map(\.setting)
     for part in ["recompute", "swap", "chunk_size", "optimizer.state", "sequence_length"] {
       #expect(!settings.contains { $0.contains(part) }, "\(part) in \(settings)")
