@@ -35,18 +35,24 @@ extension SafetensorsFile {
 extension SafetensorsWriter {
   /// Writes the elements of `tensor`, row-major, as the next tensor.
   public func write(_ tensor: Tensor, for name: String) throws(CheckpointError) {
-    let result = tensor.detached().to(.cpu).contiguous().withMutableBytes { bytes in
-      Result { () throws(CheckpointError) in try write(UnsafeRawBufferPointer(bytes), for: name) }
-    }
-    try result.get()
+    try tensor.withHostBytes { bytes throws(CheckpointError) in try write(bytes, for: name) }
   }
 }
 
 extension HFCheckpointWriter {
   /// Writes the elements of `tensor`, row-major, as the next tensor.
   public func write(_ tensor: Tensor, for name: String) throws(CheckpointError) {
-    let result = tensor.detached().to(.cpu).contiguous().withMutableBytes { bytes in
-      Result { () throws(CheckpointError) in try write(UnsafeRawBufferPointer(bytes), for: name) }
+    try tensor.withHostBytes { bytes throws(CheckpointError) in try write(bytes, for: name) }
+  }
+}
+
+extension Tensor {
+  /// Calls `body` with the elements, row-major and on the host.
+  fileprivate func withHostBytes(
+    _ body: (UnsafeRawBufferPointer) throws(CheckpointError) -> Void
+  ) throws(CheckpointError) {
+    let result = detached().to(.cpu).contiguous().withMutableBytes { bytes in
+      Result { () throws(CheckpointError) in try body(UnsafeRawBufferPointer(bytes)) }
     }
     try result.get()
   }
@@ -54,26 +60,7 @@ extension HFCheckpointWriter {
 
 extension SafetensorsDataType {
   /// The tensor dtype with the same layout, or nil for types that no tensor has.
-  public var tensorDType: DType? {
-    switch self {
-    case .boolean: .bool
-    case .uint8: .uint8
-    case .int8: .int8
-    case .uint16: .uint16
-    case .int16: .int16
-    case .uint32: .uint32
-    case .int32: .int32
-    case .uint64: .uint64
-    case .int64: .int64
-    case .float16: .float16
-    case .bfloat16: .bfloat16
-    case .float32: .float32
-    case .float64: .float64
-    case .float8E4M3: .float8e4m3
-    case .float8E5M2: .float8e5m2
-    case .float8E8M0, .float4: nil
-    }
-  }
+  public var tensorDType: DType? { DType.allCases.first { $0.safetensorsType == self } }
 }
 
 extension DType {

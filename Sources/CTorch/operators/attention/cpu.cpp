@@ -2,7 +2,6 @@
 // libtorch's flash attention for long samples that it fits, else our own.
 #include "cpu.h"
 
-#include <ATen/Dispatch.h>
 #include <ATen/OpMathType.h>
 #include <ATen/Parallel.h>
 #include <ATen/native/CPUBlas.h>
@@ -15,6 +14,7 @@
 #include <limits>
 #include <vector>
 
+#include "../element_types.h"
 #include "../parallel.h"
 #include "operators.h"
 
@@ -44,9 +44,6 @@ constexpr int64_t kLong = 1024;
 bool flash_runs(at::ScalarType type) {
   return instruction_set() == InstructionSet::avx512 || !at::native::cpublas::could_pack(type);
 }
-
-#define XTUNER_DISPATCH(tensor, name, ...) \
-  AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, (tensor).scalar_type(), name, __VA_ARGS__)
 
 /// Tokens `begin ..< end` of [T, H, d] as the [1, H, n, d] that libtorch's attention takes; a view.
 Tensor sample(const Tensor &x, int64_t begin, int64_t end) {

@@ -1,11 +1,11 @@
 // CPU kernels over flat buffers: the optimizer's step, squared sums, gradients of an embedding.
-#include <ATen/Dispatch.h>
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
 #include <type_traits>
 #include <vector>
 
+#include "../element_types.h"
 #include "../parallel.h"
 #include "adamw.h"
 #include "arguments.h"
@@ -81,7 +81,7 @@ Tensor squared_sum(const Tensor &x) {
   constexpr int64_t kBlock = 16384;
   int64_t count = x.numel(), blocks = (count + kBlock - 1) / kBlock;
   std::vector<double> partial(blocks);
-  AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, x.scalar_type(), "squared_sum", [&] {
+  XTUNER_DISPATCH(x, "squared_sum", [&] {
     auto kernel = XTUNER_KERNEL(squared_sum_range<scalar_t>);
     auto data = x.const_data_ptr<scalar_t>();
     parallel_for(blocks, 2, [&](int64_t begin, int64_t end) {
@@ -104,7 +104,7 @@ void add_rows(const Tensor &into, const Tensor &rows, const Tensor &indices) {
     TORCH_CHECK(targets[i] >= 0 && targets[i] < into.size(0), "add_rows: index ", targets[i], " at ", i,
                 " is outside 0..<", into.size(0));
   auto source = rows.contiguous();
-  AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, rows.scalar_type(), "add_rows", [&] {
+  XTUNER_DISPATCH(rows, "add_rows", [&] {
     if constexpr (std::is_same_v<scalar_t, double>) {
       TORCH_CHECK(false, "add_rows: rows are float64, the target is float32");
     } else {

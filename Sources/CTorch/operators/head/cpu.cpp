@@ -1,12 +1,13 @@
 // CPU kernels of the cross-entropy of rows of logits, with its gradient in the logits' place.
-#include <ATen/Dispatch.h>
 #include <ATen/OpMathType.h>
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
 #include <limits>
 
+#include "../element_types.h"
 #include "../parallel.h"
+#include "arguments.h"
 
 #define XTUNER_KERNELS "head/kernels.h"
 #include "../each_instruction_set.h"
@@ -15,14 +16,6 @@ namespace xtuner::cpu {
 namespace {
 
 using at::Tensor;
-
-void check_arguments(const Tensor &logits, const Tensor &targets) {
-  TORCH_CHECK(logits.dim() == 2 && logits.is_contiguous(), "cross_entropy: logits must be contiguous of two dims, are ",
-              logits.sizes(), " with strides ", logits.strides());
-  TORCH_CHECK(targets.scalar_type() == at::kLong && targets.dim() == 1 && targets.size(0) == logits.size(0),
-              "cross_entropy: targets must be int64 [", logits.size(0), "], are ", targets.scalar_type(),
-              targets.sizes());
-}
 
 /// A wrong target would read and write anywhere.
 const int64_t *checked_targets(const Tensor &targets, int64_t width) {
@@ -35,19 +28,20 @@ const int64_t *checked_targets(const Tensor &targets, int64_t width) {
 
 /// Losses and log-sum-exps; writes to the logits only where there are weights.
 std::tuple<Tensor, Tensor> run(const Tensor &logits, const Tensor &targets, const float *weights, double z_loss) {
-  check_arguments(logits, targets);
+  check_logits(logits, targets);
   int64_t rows = logits.size(0), width = logits.size(1);
   auto chosen = targets.contiguous();
   auto indices = checked_targets(chosen, width);
   auto options = logits.options().dtype(logits.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
   auto losses = at::empty({rows}, options), sums = at::empty({rows}, options);
-  AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, logits.scalar_type(), "cross_entropy", [&] {
+  XTUNER_DISPATCH(logits, "cross_entropy", [&] {
     using wide = at::opmath_type<scalar_t>;
     auto kernel = XTUNER_KERNEL(cross_entropy_range<scalar_t, wide>);
     auto data =
         const_cast<scalar_t *>(weights ? logits.mutable_data_ptr<scalar_t>() : logits.const_data_ptr<scalar_t>());
     auto out = losses.mutable_data_ptr<wide>(), out_sums = sums.mutable_data_ptr<wide>();
-    parallel_for(rows, std::max<int64_t>(1, 8192 / std::max<int64_t>(width, 1)), [&](int64_t begin, int64_t end) {
+    // Each row is gone through twice: for its sum, and for the gradient.
+    parallel_for(rows, row_grain(2 * width), [&](int64_t begin, int64_t end) {
       kernel(data, indices, weights, z_loss, out, out_sums, width, begin, end);
     });
   });
@@ -60,9 +54,7 @@ std::tuple<Tensor, Tensor> cross_entropy(const Tensor &logits, const Tensor &tar
 
 std::tuple<Tensor, Tensor> cross_entropy_(const Tensor &logits, const Tensor &targets, const Tensor &weights,
                                           double z_loss) {
-  TORCH_CHECK(weights.scalar_type() == at::kFloat && weights.sizes() == targets.sizes(),
-              "cross_entropy_: weights must be float32 ", targets.sizes(), ", are ", weights.scalar_type(),
-              weights.sizes());
+  check_target_weights(weights, targets);
   auto w = weights.contiguous();
   return run(logits, targets, w.const_data_ptr<float>(), z_loss);
 }

@@ -1,5 +1,4 @@
 // CPU kernels of root-mean-square normalisation, alone, after an addition, before a rotation; and of rotation alone.
-#include <ATen/Dispatch.h>
 #include <ATen/OpMathType.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -9,7 +8,9 @@
 #include <array>
 #include <vector>
 
+#include "../element_types.h"
 #include "../parallel.h"
+#include "arguments.h"
 
 #define XTUNER_KERNELS "norm/kernels.h"
 #include "../each_instruction_set.h"
@@ -19,25 +20,9 @@ namespace {
 
 using at::Tensor;
 
-#define XTUNER_DISPATCH(tensor, name, ...) \
-  AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, (tensor).scalar_type(), name, __VA_ARGS__)
-
 /// Rows whose shares of the weight's gradient are summed before they are added to those of other blocks: the
 /// result does not depend on threads.
 constexpr int64_t kBlock = 64;
-
-void check_same(const Tensor &grad, const Tensor &like, const char *what) {
-  TORCH_CHECK(grad.scalar_type() == like.scalar_type() && grad.numel() == like.numel() && grad.is_contiguous(), what,
-              ": gradient ", grad.scalar_type(), grad.sizes(), " for ", like.scalar_type(), like.sizes());
-}
-
-void check_weight(const Tensor &x, const Tensor &weight, const char *what) {
-  TORCH_CHECK(x.dim() >= 1, what, ": x is a scalar");
-  TORCH_CHECK(weight.dim() == 1 && weight.size(0) == x.size(-1), what, ": weight ", weight.sizes(), " for rows of ",
-              x.size(-1));
-  TORCH_CHECK(weight.scalar_type() == x.scalar_type(), what, ": weight is ", weight.scalar_type(), ", x is ",
-              x.scalar_type());
-}
 
 /// Space for 1 / rms of every row.
 Tensor make_scales(const Tensor &x, at::IntArrayRef sizes) {
@@ -45,7 +30,7 @@ Tensor make_scales(const Tensor &x, at::IntArrayRef sizes) {
 }
 
 std::tuple<Tensor, Tensor> rms_norm(const Tensor &x, const Tensor &weight, double epsilon) {
-  check_weight(x, weight, "rms_norm");
+  check_norm_weight(x, weight, "rms_norm");
   int64_t width = x.size(-1), rows = width == 0 ? 0 : x.numel() / width;
   auto w = weight.contiguous();
   auto y = at::empty_like(x), scale = make_scales(x, {rows});
@@ -63,7 +48,7 @@ std::tuple<Tensor, Tensor> rms_norm(const Tensor &x, const Tensor &weight, doubl
 
 std::tuple<Tensor, Tensor, Tensor> add_rms_norm(const Tensor &x, const Tensor &residual, const Tensor &weight,
                                                 double epsilon) {
-  check_weight(x, weight, "add_rms_norm");
+  check_norm_weight(x, weight, "add_rms_norm");
   TORCH_CHECK(residual.sizes() == x.sizes() && residual.scalar_type() == x.scalar_type() && residual.is_contiguous(),
               "add_rms_norm: residual ", residual.scalar_type(), residual.sizes(), " for ", x.scalar_type(), x.sizes());
   int64_t width = x.size(-1), rows = width == 0 ? 0 : x.numel() / width;
@@ -85,8 +70,8 @@ std::tuple<Tensor, Tensor, Tensor> add_rms_norm(const Tensor &x, const Tensor &r
 std::tuple<Tensor, Tensor> backward(const Tensor &grad, const std::optional<Tensor> &direct, const Tensor &x,
                                     const Tensor &weight, const Tensor &scale) {
   int64_t width = x.size(-1), rows = width == 0 ? 0 : x.numel() / width;
-  check_same(grad, x, "rms_norm_backward");
-  if (direct) check_same(*direct, x, "rms_norm_backward");
+  check_norm_gradient(grad, x, "rms_norm_backward");
+  if (direct) check_norm_gradient(*direct, x, "rms_norm_backward");
   auto w = weight.contiguous();
   auto dx = at::empty_like(x);
   int64_t blocks = (rows + kBlock - 1) / kBlock;
@@ -147,7 +132,7 @@ void check_heads(const Tensor &x, const Tensor &cosine, const Tensor &sine) {
 
 std::tuple<Tensor, Tensor> norm_rotary(const Tensor &x, const Tensor &weight, double epsilon, const Tensor &cosine,
                                        const Tensor &sine, bool interleaved) {
-  check_weight(x, weight, "norm_rotary");
+  check_norm_weight(x, weight, "norm_rotary");
   check_heads(x, cosine, sine);
   int64_t tokens = x.size(0), heads = x.size(1), width = x.size(2);
   auto w = weight.contiguous(), c = cosine.contiguous(), s = sine.contiguous();
@@ -171,7 +156,7 @@ std::tuple<Tensor, Tensor> norm_rotary(const Tensor &x, const Tensor &weight, do
 std::tuple<Tensor, Tensor> norm_rotary_backward(const Tensor &grad, const Tensor &x, const Tensor &weight,
                                                 const Tensor &scale, const Tensor &cosine, const Tensor &sine,
                                                 bool interleaved) {
-  check_same(grad, x, "norm_rotary_backward");
+  check_norm_gradient(grad, x, "norm_rotary_backward");
   check_heads(x, cosine, sine);
   int64_t tokens = x.size(0), heads = x.size(1), width = x.size(2);
   auto w = weight.contiguous(), c = cosine.contiguous(), s = sine.contiguous();

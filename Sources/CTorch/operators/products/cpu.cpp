@@ -1,6 +1,5 @@
 // CPU kernels of matrix products, alone, of linear layers and of groups of rows: our own for bfloat16 where libtorch's are
 // slower, else libtorch's.
-#include <ATen/Dispatch.h>
 #include <ATen/OpMathType.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/LegacyTypeDispatch.h>
@@ -12,6 +11,7 @@
 
 #include <vector>
 
+#include "../element_types.h"
 #include "../parallel.h"
 #include "arguments.h"
 #include "operands.h"
@@ -24,12 +24,9 @@ namespace {
 
 using at::Tensor;
 
-Tensor rows_of(const Tensor &x) { return x.dim() == 2 ? x : x.reshape({-1, x.size(-1)}); }
-
 /// a [m, k] times b [k, n], without gradients.
 Tensor product(const Tensor &a, const Tensor &b) {
-  TORCH_CHECK(a.dim() == 2 && b.dim() == 2 && a.size(1) == b.size(0) && a.scalar_type() == b.scalar_type(),
-              "product: a ", a.scalar_type(), a.sizes(), " times b ", b.scalar_type(), b.sizes());
+  check_product(a, b);
   if (!takes_own_products(a, a.size(0))) return at::mm(a, b);
   auto out = at::empty({a.size(0), b.size(1)}, a.options());
   auto x = with_dense_rows(a), y = with_dense_rows(b);
@@ -39,10 +36,7 @@ Tensor product(const Tensor &a, const Tensor &b) {
 
 /// into [m, n] += a [m, k] times b [k, n]; the sum is float32 where `into` is.
 void add_product(Tensor &into, const Tensor &a, const Tensor &b) {
-  TORCH_CHECK(a.dim() == 2 && b.dim() == 2 && a.size(1) == b.size(0) && into.dim() == 2 && into.is_contiguous() &&
-                  into.size(0) == a.size(0) && into.size(1) == b.size(1) && a.scalar_type() == b.scalar_type(),
-              "add_product_: into ", into.scalar_type(), into.sizes(), " a ", a.scalar_type(), a.sizes(), " times b ",
-              b.scalar_type(), b.sizes());
+  check_sum_of_product(into, a, b);
   if (into.scalar_type() == a.scalar_type()) {
     into.addmm_(a, b);
   } else if (into.scalar_type() == at::kFloat && takes_own_products(a, a.size(0))) {
@@ -168,7 +162,7 @@ Tensor grouped_linear(const Tensor &x, const Tensor &weight, const Tensor &offse
 }
 
 void outer_products_into(Tensor &dweight, const Tensor &grad, const Tensor &x) {
-  AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, x.scalar_type(), "grouped_linear_backward", [&] {
+  XTUNER_DISPATCH(x, "grouped_linear_backward", [&] {
     auto kernel = XTUNER_KERNEL(outer_products<scalar_t>);
     std::vector<at::opmath_type<scalar_t>> columns(grad.numel());
     kernel(grad.const_data_ptr<scalar_t>(), x.const_data_ptr<scalar_t>(), dweight.mutable_data_ptr<scalar_t>(),

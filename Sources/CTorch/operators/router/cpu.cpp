@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "../parallel.h"
+#include "arguments.h"
 
 #define XTUNER_KERNELS "router/kernels.h"
 #include "../each_instruction_set.h"
@@ -18,12 +19,8 @@ namespace {
 
 using at::Tensor;
 
-int64_t row_grain(int64_t width) { return std::max<int64_t>(1, 8192 / std::max<int64_t>(width, 1)); }
-
-void check_scores(const Tensor &scores, const char *what) {
-  TORCH_CHECK(scores.dim() == 2 && scores.is_contiguous() && scores.size(1) > 0, what,
-              ": expected contiguous [tokens, experts], got ", scores.sizes(), " with strides ", scores.strides());
-}
+/// How often a row's scores are gone through, at least.
+constexpr int64_t kPasses = 2;
 
 std::tuple<Tensor, Tensor> router_scores(const Tensor &logits) {
   check_scores(logits, "router_scores");
@@ -33,7 +30,7 @@ std::tuple<Tensor, Tensor> router_scores(const Tensor &logits) {
     auto kernel = XTUNER_KERNEL(softmax_range<scalar_t>);
     auto in = logits.const_data_ptr<scalar_t>();
     auto out = scores.mutable_data_ptr<scalar_t>(), out_sums = sums.mutable_data_ptr<scalar_t>();
-    parallel_for(tokens, row_grain(experts),
+    parallel_for(tokens, row_grain(kPasses * experts),
                  [&](int64_t begin, int64_t end) { kernel(in, out, out_sums, experts, begin, end); });
   });
   return {scores, sums};
@@ -42,12 +39,8 @@ std::tuple<Tensor, Tensor> router_scores(const Tensor &logits) {
 Tensor router_scores_backward(const std::optional<Tensor> &grad, const std::optional<Tensor> &sum_grad,
                               const Tensor &scores) {
   int64_t tokens = scores.size(0), experts = scores.size(1);
-  auto check = [&](const std::optional<Tensor> &g, int64_t count) {
-    TORCH_CHECK(!g || (g->scalar_type() == scores.scalar_type() && g->is_contiguous() && g->numel() == count),
-                "router_scores_backward: gradient ", g->scalar_type(), g->sizes(), " for scores ", scores.sizes());
-  };
-  check(grad, tokens * experts);
-  check(sum_grad, tokens);
+  check_score_gradient(grad, scores, tokens * experts);
+  check_score_gradient(sum_grad, scores, tokens);
   auto dx = at::empty_like(scores);
   AT_DISPATCH_FLOATING_TYPES(scores.scalar_type(), "router_scores_backward", [&] {
     auto kernel = XTUNER_KERNEL(softmax_backward_range<scalar_t>);
@@ -55,7 +48,7 @@ Tensor router_scores_backward(const std::optional<Tensor> &grad, const std::opti
     auto sums = sum_grad ? sum_grad->const_data_ptr<scalar_t>() : nullptr;
     auto ys = scores.const_data_ptr<scalar_t>();
     auto out = dx.mutable_data_ptr<scalar_t>();
-    parallel_for(tokens, row_grain(experts),
+    parallel_for(tokens, row_grain(kPasses * experts),
                  [&](int64_t begin, int64_t end) { kernel(gs, sums, ys, out, experts, begin, end); });
   });
   return dx;
@@ -64,13 +57,13 @@ Tensor router_scores_backward(const std::optional<Tensor> &grad, const std::opti
 Tensor route_top_k(const Tensor &scores, int64_t k) {
   check_scores(scores, "route_top_k");
   int64_t tokens = scores.size(0), experts = scores.size(1);
-  TORCH_CHECK(k > 0 && k <= experts, "route_top_k: ", k, " of ", experts, " experts");
+  check_choice_count(scores, k);
   auto chosen = at::empty({tokens, k}, scores.options().dtype(at::kLong));
   AT_DISPATCH_FLOATING_TYPES(scores.scalar_type(), "route_top_k", [&] {
     auto kernel = XTUNER_KERNEL(route_top_k_range<scalar_t>);
     auto in = scores.const_data_ptr<scalar_t>();
     auto out = chosen.mutable_data_ptr<int64_t>();
-    parallel_for(tokens, row_grain(experts),
+    parallel_for(tokens, row_grain(kPasses * experts),
                  [&](int64_t begin, int64_t end) { kernel(in, out, experts, k, begin, end); });
   });
   return chosen;
@@ -78,8 +71,7 @@ Tensor route_top_k(const Tensor &scores, int64_t k) {
 
 /// A counting sort. Blocks of tokens count their rows, and then know where each expert's begin for them.
 std::tuple<Tensor, Tensor, Tensor, Tensor> expert_order(const Tensor &experts, int64_t expert_count) {
-  TORCH_CHECK(experts.scalar_type() == at::kLong && experts.dim() == 2,
-              "expert_order: experts must be int64 [tokens, slots], are ", experts.scalar_type(), experts.sizes());
+  check_chosen(experts);
   TORCH_CHECK(expert_count > 0, "expert_order: ", expert_count, " experts");
   auto contiguous = experts.contiguous();
   int64_t tokens = experts.size(0), slots = experts.size(1), count = tokens * slots;

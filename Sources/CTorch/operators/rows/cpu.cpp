@@ -1,5 +1,4 @@
 // CPU kernels of activation, and those that move rows between the order of tokens and the order of experts.
-#include <ATen/Dispatch.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros_like.h>
@@ -8,7 +7,9 @@
 #include <type_traits>
 #include <vector>
 
+#include "../element_types.h"
 #include "../parallel.h"
+#include "arguments.h"
 
 #define XTUNER_KERNELS "rows/kernels.h"
 #include "../each_instruction_set.h"
@@ -17,9 +18,6 @@ namespace xtuner::cpu {
 namespace {
 
 using at::Tensor;
-
-#define XTUNER_DISPATCH(tensor, name, ...) \
-  AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, (tensor).scalar_type(), name, __VA_ARGS__)
 
 Tensor swiglu(const Tensor &gate_up) {
   TORCH_CHECK(gate_up.dim() == 2 && gate_up.size(1) % 2 == 0, "swiglu: expected [rows, 2 x width], got ",
@@ -52,8 +50,7 @@ Tensor swiglu_backward(const Tensor &grad, const Tensor &gate_up) {
 
 /// The index of every row, checked: a wrong one would read or write anywhere.
 const int64_t *checked_indices(const Tensor &indices, int64_t dim, int64_t limit, const char *what) {
-  TORCH_CHECK(indices.scalar_type() == at::kLong && indices.is_contiguous() && indices.dim() == dim, what,
-              ": indices must be contiguous int64 of ", dim, " dims, are ", indices.scalar_type(), indices.sizes());
+  check_row_indices(indices, dim, what);
   auto data = indices.const_data_ptr<int64_t>();
   int64_t count = indices.numel();
   bool is_outside = false;  // without a branch in the loop
@@ -61,11 +58,6 @@ const int64_t *checked_indices(const Tensor &indices, int64_t dim, int64_t limit
   for (int64_t i = 0; is_outside && i < count; ++i)
     TORCH_CHECK(data[i] >= 0 && data[i] < limit, what, ": index ", data[i], " at ", i, " is outside 0..<", limit);
   return data;
-}
-
-void check_rows(const Tensor &rows, const char *what) {
-  TORCH_CHECK(rows.dim() == 2 && rows.is_contiguous(), what, ": rows must be contiguous of two dims, are ",
-              rows.sizes(), " with strides ", rows.strides());
 }
 
 Tensor permute_rows(const Tensor &x, const Tensor &token_of_row) {
@@ -103,13 +95,8 @@ Tensor sum_rows(const Tensor &rows, const Tensor &row_of_slot) {
   return sum_slots(rows, nullptr, row_of_slot, "sum_rows");
 }
 
-void check_weights(const Tensor &weights, const Tensor &row_of_slot, const char *what) {
-  TORCH_CHECK(weights.sizes() == row_of_slot.sizes() && weights.scalar_type() == at::kFloat, what,
-              ": weights must be float32 ", row_of_slot.sizes(), ", are ", weights.scalar_type(), weights.sizes());
-}
-
 Tensor unpermute_rows(const Tensor &rows, const Tensor &weights, const Tensor &row_of_slot) {
-  check_weights(weights, row_of_slot, "unpermute_rows");
+  check_mixing_weights(weights, row_of_slot, "unpermute_rows");
   auto mixing = weights.contiguous();
   return sum_slots(rows, mixing.const_data_ptr<float>(), row_of_slot, "unpermute_rows");
 }
@@ -127,12 +114,10 @@ bool covers_all_rows(const int64_t *indices, int64_t count, int64_t rows) {
 std::tuple<Tensor, Tensor> unpermute_rows_backward(const Tensor &grad, const Tensor &rows, const Tensor &weights,
                                                    const Tensor &row_of_slot) {
   check_rows(rows, "unpermute_rows_backward");
-  check_weights(weights, row_of_slot, "unpermute_rows_backward");
+  check_mixing_weights(weights, row_of_slot, "unpermute_rows_backward");
   auto indices = checked_indices(row_of_slot, 2, rows.size(0), "unpermute_rows_backward");
   int64_t tokens = row_of_slot.size(0), slots = row_of_slot.size(1), width = rows.size(1);
-  TORCH_CHECK(grad.sizes() == at::IntArrayRef({tokens, width}) && grad.scalar_type() == rows.scalar_type() &&
-                  grad.is_contiguous(),
-              "unpermute_rows_backward: gradient ", grad.scalar_type(), grad.sizes(), " for rows ", rows.sizes());
+  check_mixed_gradient(grad, rows, tokens);
   auto mixing = weights.contiguous();
   auto drows = covers_all_rows(indices, tokens * slots, rows.size(0)) ? at::empty_like(rows) : at::zeros_like(rows);
   auto dweights = at::empty_like(mixing);

@@ -1,4 +1,5 @@
 // The cross-entropy of rows of logits, with its gradient in the logits' place.
+#include "../../../CTorch/operators/head/arguments.h"
 #include "../arguments.h"
 
 namespace xtuner::cuda_operators {
@@ -6,11 +7,7 @@ namespace {
 
 std::tuple<Tensor, Tensor> losses_of(const Tensor &logits, const Tensor &targets, const std::optional<Tensor> &weights,
                                      double z_loss) {
-  TORCH_CHECK(logits.dim() == 2 && logits.is_contiguous(), "cross_entropy: logits must be contiguous of two dims, are ",
-              logits.sizes(), " with strides ", logits.strides());
-  TORCH_CHECK(targets.scalar_type() == at::kLong && targets.dim() == 1 && targets.size(0) == logits.size(0),
-              "cross_entropy: targets must be int64 [", logits.size(0), "], are ", targets.scalar_type(),
-              targets.sizes());
+  check_logits(logits, targets);
   check_devices("cross_entropy", logits, targets, weights);
   check_row_count(logits.size(0), "cross_entropy");
   OnDevice stream(logits);
@@ -30,9 +27,7 @@ std::tuple<Tensor, Tensor> cross_entropy(const Tensor &logits, const Tensor &tar
 
 std::tuple<Tensor, Tensor> cross_entropy_(const Tensor &logits, const Tensor &targets, const Tensor &weights,
                                           double z_loss) {
-  TORCH_CHECK(weights.scalar_type() == at::kFloat && weights.sizes() == targets.sizes(),
-              "cross_entropy_: weights must be float32 ", targets.sizes(), ", are ", weights.scalar_type(),
-              weights.sizes());
+  check_target_weights(weights, targets);
   return losses_of(logits, targets, weights.contiguous(), z_loss);
 }
 

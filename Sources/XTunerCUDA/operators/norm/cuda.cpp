@@ -1,25 +1,13 @@
 // Root-mean-square normalisation: alone, after an addition, before a rotation; rotation alone.
+#include "../../../CTorch/operators/norm/arguments.h"
 #include "../arguments.h"
 
 namespace xtuner::cuda_operators {
 namespace {
 
-void check_weight(const Tensor &x, const Tensor &weight, const char *what) {
-  TORCH_CHECK(x.dim() >= 1, what, ": x is a scalar");
-  TORCH_CHECK(weight.dim() == 1 && weight.size(0) == x.size(-1), what, ": weight ", weight.sizes(), " for rows of ",
-              x.size(-1));
-  TORCH_CHECK(weight.scalar_type() == x.scalar_type(), what, ": weight is ", weight.scalar_type(), ", x is ",
-              x.scalar_type());
-}
-
-void check_same(const Tensor &grad, const Tensor &like, const char *what) {
-  TORCH_CHECK(grad.scalar_type() == like.scalar_type() && grad.numel() == like.numel() && grad.is_contiguous(), what,
-              ": gradient ", grad.scalar_type(), grad.sizes(), " for ", like.scalar_type(), like.sizes());
-}
-
 std::tuple<Tensor, Tensor> rms_norm(const Tensor &x, const Tensor &weight, double epsilon) {
   check_devices("rms_norm", x, weight);
-  check_weight(x, weight, "rms_norm");
+  check_norm_weight(x, weight, "rms_norm");
   TORCH_CHECK(x.is_contiguous(), "rms_norm: x ", x.sizes(), " is not contiguous");
   OnDevice stream(x);
   int64_t rows = row_count(x, "rms_norm");
@@ -33,7 +21,7 @@ std::tuple<Tensor, Tensor> rms_norm(const Tensor &x, const Tensor &weight, doubl
 std::tuple<Tensor, Tensor, Tensor> add_rms_norm(const Tensor &x, const Tensor &residual, const Tensor &weight,
                                                 double epsilon) {
   check_devices("add_rms_norm", x, residual, weight);
-  check_weight(x, weight, "add_rms_norm");
+  check_norm_weight(x, weight, "add_rms_norm");
   TORCH_CHECK(x.is_contiguous() && residual.sizes() == x.sizes() && residual.scalar_type() == x.scalar_type() &&
                   residual.is_contiguous(),
               "add_rms_norm: residual ", residual.scalar_type(), residual.sizes(), " for ", x.scalar_type(), x.sizes());
@@ -50,8 +38,8 @@ std::tuple<Tensor, Tensor, Tensor> add_rms_norm(const Tensor &x, const Tensor &r
 std::tuple<Tensor, Tensor> add_rms_norm_backward(const Tensor &grad, const std::optional<Tensor> &direct,
                                                  const Tensor &x, const Tensor &weight, const Tensor &scale) {
   check_devices("rms_norm_backward", x, grad, direct, weight, scale);
-  check_same(grad, x, "rms_norm_backward");
-  if (direct) check_same(*direct, x, "rms_norm_backward");
+  check_norm_gradient(grad, x, "rms_norm_backward");
+  if (direct) check_norm_gradient(*direct, x, "rms_norm_backward");
   TORCH_CHECK(x.is_contiguous(), "rms_norm_backward: x ", x.sizes(), " is not contiguous");
   int64_t rows = row_count(x, "rms_norm_backward"), width = x.size(-1), size = x.element_size();
   int64_t most = cuda::widest_norm(width * size % 16 == 0, size);
@@ -99,7 +87,7 @@ Tensor rotary(const Tensor &x, const Tensor &cosine, const Tensor &sine, bool in
 std::tuple<Tensor, Tensor> norm_rotary(const Tensor &x, const Tensor &weight, double epsilon, const Tensor &cosine,
                                        const Tensor &sine, bool interleaved) {
   check_devices("norm_rotary", x, weight);
-  check_weight(x, weight, "norm_rotary");
+  check_norm_weight(x, weight, "norm_rotary");
   auto heads = heads_of(x, cosine, sine, "norm_rotary");
   OnDevice stream(x);
   auto w = weight.contiguous(), c = cosine.contiguous(), s = sine.contiguous();
@@ -114,7 +102,7 @@ std::tuple<Tensor, Tensor> norm_rotary_backward(const Tensor &grad, const Tensor
                                                 const Tensor &scale, const Tensor &cosine, const Tensor &sine,
                                                 bool interleaved) {
   check_devices("norm_rotary_backward", x, grad, weight, scale);
-  check_same(grad, x, "norm_rotary_backward");
+  check_norm_gradient(grad, x, "norm_rotary_backward");
   auto heads = heads_of(x, cosine, sine, "norm_rotary_backward");
   TORCH_CHECK(heads.half <= cuda::kLargestHalf, "norm_rotary_backward: heads of ", 2 * heads.half,
               " elements; the CUDA kernel takes up to ", 2 * cuda::kLargestHalf);

@@ -11,20 +11,14 @@
 namespace xtuner::cuda_operators {
 namespace {
 
-Tensor rows_of(const Tensor &x) { return x.dim() == 2 ? x : x.reshape({-1, x.size(-1)}); }
-
 Tensor product(const Tensor &a, const Tensor &b) {
-  TORCH_CHECK(a.dim() == 2 && b.dim() == 2 && a.size(1) == b.size(0) && a.scalar_type() == b.scalar_type(),
-              "product: a ", a.scalar_type(), a.sizes(), " times b ", b.scalar_type(), b.sizes());
+  check_product(a, b);
   return at::mm(a, b);
 }
 
 /// into [m, n] += a [m, k] times b [k, n]; the sum is float32 where `into` is, inside cuBLAS.
 void add_product(Tensor &into, const Tensor &a, const Tensor &b) {
-  TORCH_CHECK(a.dim() == 2 && b.dim() == 2 && a.size(1) == b.size(0) && into.dim() == 2 && into.is_contiguous() &&
-                  into.size(0) == a.size(0) && into.size(1) == b.size(1) && a.scalar_type() == b.scalar_type(),
-              "add_product_: into ", into.scalar_type(), into.sizes(), " a ", a.scalar_type(), a.sizes(), " times b ",
-              b.scalar_type(), b.sizes());
+  check_sum_of_product(into, a, b);
   if (into.numel() == 0 || a.size(1) == 0) return;
   if (into.scalar_type() == a.scalar_type())
     into.addmm_(a, b);

@@ -1,18 +1,18 @@
 // A router: scores, the choice of experts, and the orders of rows that follow from it.
+#include "../../../CTorch/operators/router/arguments.h"
 #include "../arguments.h"
 
 namespace xtuner::cuda_operators {
 namespace {
 
-void check_scores(const Tensor &scores, const char *what) {
-  TORCH_CHECK(scores.dim() == 2 && scores.is_contiguous() && scores.size(1) > 0, what,
-              ": expected contiguous [tokens, experts], got ", scores.sizes(), " with strides ", scores.strides());
+void check_float_scores(const Tensor &scores, const char *what) {
+  check_scores(scores, what);
   TORCH_CHECK(scores.scalar_type() == at::kFloat, what, ": the CUDA kernel takes float32, not ", scores.scalar_type());
   check_row_count(scores.size(0), what);
 }
 
 std::tuple<Tensor, Tensor> router_scores(const Tensor &logits) {
-  check_scores(logits, "router_scores");
+  check_float_scores(logits, "router_scores");
   OnDevice stream(logits);
   auto scores = at::empty_like(logits), sums = at::empty({logits.size(0)}, logits.options());
   cuda::router_scores(logits.const_data_ptr<float>(), scores.mutable_data_ptr<float>(), sums.mutable_data_ptr<float>(),
@@ -22,14 +22,10 @@ std::tuple<Tensor, Tensor> router_scores(const Tensor &logits) {
 
 Tensor router_scores_backward(const std::optional<Tensor> &grad, const std::optional<Tensor> &sum_grad,
                               const Tensor &scores) {
-  check_scores(scores, "router_scores_backward");
+  check_float_scores(scores, "router_scores_backward");
   check_devices("router_scores_backward", scores, grad, sum_grad);
-  auto check = [&](const std::optional<Tensor> &g, int64_t count) {
-    TORCH_CHECK(!g || (g->scalar_type() == at::kFloat && g->is_contiguous() && g->numel() == count),
-                "router_scores_backward: gradient ", g->scalar_type(), g->sizes(), " for scores ", scores.sizes());
-  };
-  check(grad, scores.numel());
-  check(sum_grad, scores.size(0));
+  check_score_gradient(grad, scores, scores.numel());
+  check_score_gradient(sum_grad, scores, scores.size(0));
   OnDevice stream(scores);
   auto dx = at::empty_like(scores);
   cuda::router_scores_backward(float_pointer(grad), float_pointer(sum_grad), scores.const_data_ptr<float>(),
@@ -38,9 +34,9 @@ Tensor router_scores_backward(const std::optional<Tensor> &grad, const std::opti
 }
 
 Tensor route_top_k(const Tensor &scores, int64_t k) {
-  check_scores(scores, "route_top_k");
+  check_float_scores(scores, "route_top_k");
   int64_t experts = scores.size(1);
-  TORCH_CHECK(k > 0 && k <= experts, "route_top_k: ", k, " of ", experts, " experts");
+  check_choice_count(scores, k);
   TORCH_CHECK(experts <= cuda::kMostExperts, "route_top_k: ", experts, " experts; the CUDA kernel takes up to ",
               cuda::kMostExperts);
   OnDevice stream(scores);
@@ -51,8 +47,7 @@ Tensor route_top_k(const Tensor &scores, int64_t k) {
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> expert_order(const Tensor &experts, int64_t expert_count) {
-  TORCH_CHECK(experts.scalar_type() == at::kLong && experts.dim() == 2,
-              "expert_order: experts must be int64 [tokens, slots], are ", experts.scalar_type(), experts.sizes());
+  check_chosen(experts);
   TORCH_CHECK(expert_count > 0 && expert_count <= cuda::kMostExperts, "expert_order: ", expert_count,
               " experts; the CUDA kernel takes 1 to ", cuda::kMostExperts);
   check_row_count(experts.numel(), "expert_order");

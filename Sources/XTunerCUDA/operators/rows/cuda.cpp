@@ -4,25 +4,15 @@
 // unpermute_rows name different rows is checked by the CPU's kernel only.
 #include <ATen/ops/zeros_like.h>
 
+#include "../../../CTorch/operators/rows/arguments.h"
 #include "../arguments.h"
 
 namespace xtuner::cuda_operators {
 namespace {
 
 void check_indices(const Tensor &indices, int64_t dim, const char *what) {
-  TORCH_CHECK(indices.scalar_type() == at::kLong && indices.is_contiguous() && indices.dim() == dim, what,
-              ": indices must be contiguous int64 of ", dim, " dims, are ", indices.scalar_type(), indices.sizes());
+  check_row_indices(indices, dim, what);
   check_row_count(indices.numel(), what);
-}
-
-void check_rows(const Tensor &rows, const char *what) {
-  TORCH_CHECK(rows.dim() == 2 && rows.is_contiguous(), what, ": rows must be contiguous of two dims, are ",
-              rows.sizes(), " with strides ", rows.strides());
-}
-
-void check_weights(const Tensor &weights, const Tensor &row_of_slot, const char *what) {
-  TORCH_CHECK(weights.sizes() == row_of_slot.sizes() && weights.scalar_type() == at::kFloat, what,
-              ": weights must be float32 ", row_of_slot.sizes(), ", are ", weights.scalar_type(), weights.sizes());
 }
 
 Tensor swiglu(const Tensor &gate_up) {
@@ -81,20 +71,18 @@ Tensor sum_rows(const Tensor &rows, const Tensor &row_of_slot) {
 }
 
 Tensor unpermute_rows(const Tensor &rows, const Tensor &weights, const Tensor &row_of_slot) {
-  check_weights(weights, row_of_slot, "unpermute_rows");
+  check_mixing_weights(weights, row_of_slot, "unpermute_rows");
   return sum_slots(rows, weights.contiguous(), row_of_slot, "unpermute_rows");
 }
 
 std::tuple<Tensor, Tensor> unpermute_rows_backward(const Tensor &grad, const Tensor &rows, const Tensor &weights,
                                                    const Tensor &row_of_slot) {
   check_rows(rows, "unpermute_rows_backward");
-  check_weights(weights, row_of_slot, "unpermute_rows_backward");
+  check_mixing_weights(weights, row_of_slot, "unpermute_rows_backward");
   check_indices(row_of_slot, 2, "unpermute_rows_backward");
   check_devices("unpermute_rows_backward", rows, grad, weights, row_of_slot);
   int64_t tokens = row_of_slot.size(0), slots = row_of_slot.size(1), width = rows.size(1);
-  TORCH_CHECK(grad.sizes() == at::IntArrayRef({tokens, width}) && grad.scalar_type() == rows.scalar_type() &&
-                  grad.is_contiguous(),
-              "unpermute_rows_backward: gradient ", grad.scalar_type(), grad.sizes(), " for rows ", rows.sizes());
+  check_mixed_gradient(grad, rows, tokens);
   OnDevice stream(rows);
   auto mixing = weights.contiguous();
   auto drows = tokens * slots == rows.size(0) ? at::empty_like(rows) : at::zeros_like(rows);
